@@ -1,0 +1,27 @@
+// What one instruction may look like on the hardware: operand memories, partition and free sizes, dtypes,
+// shapes. The frontend asks when it emits an instruction, so that the error carries the kernel's line; check/
+// asks again for programs from elsewhere.
+//
+// Source of the rules: aws-neuron-sdk v2.24.0 (general/nki/api/nki/isa/__init__.py, nki.errors.rst,
+// nki.api.shared.rst).
+#ifndef NKIAGENT_COMMON_NKI_IR_LEGALITY_H_
+#define NKIAGENT_COMMON_NKI_IR_LEGALITY_H_
+
+#include <vector>
+
+#include "common/nki/diagnostic.h"
+#include "common/nki/ir/program.h"
+
+namespace nkiagent::nki::ir {
+
+// The rules `instr` breaks, most specific first; empty if it is legal. Tensors are looked up in `program`;
+// the instruction need not be part of it yet, but must be structurally sound (validate.h).
+std::vector<Diagnostic> CheckInstr(const Program& program, const Instr& instr);
+
+// The rules a tensor declaration breaks (partition size, rank, PSUM bank size, initial values are the
+// frontend's).
+std::vector<Diagnostic> CheckTensor(const Tensor& tensor);
+
+}  // namespace nkiagent::nki::ir
+
+#endif  // NKIAGENT_COMMON_NKI_IR_LEGALITY_H_
