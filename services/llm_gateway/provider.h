@@ -10,7 +10,9 @@
 #include <memory>
 #include <string>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "nkiagent/llm/v1/llm_service.pb.h"
 #include "services/llm_gateway/cancellation.h"
