@@ -24,6 +24,8 @@ endif()
 
 add_library(nki_options INTERFACE)
 target_compile_options(nki_options INTERFACE -Wall -Wextra -Wpedantic -Werror -Wshadow -Wnon-virtual-dtor)
+# Options structs are filled by designated initialisers; the fields left out take their defaults on purpose.
+target_compile_options(nki_options INTERFACE -Wno-missing-field-initializers)
 target_include_directories(nki_options INTERFACE "${PROJECT_SOURCE_DIR}")
 
 if(NKI_SANITIZER STREQUAL "address")

@@ -1,14 +1,19 @@
 #include "common/metrics/metrics.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <prometheus/collectable.h>
 #include <prometheus/metric_family.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <chrono>
 #include <exception>
 #include <filesystem>
 #include <fstream>
+#include <stop_token>
 #include <system_error>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -37,6 +42,18 @@ prometheus::MetricFamily OneGauge(std::string name, std::string help, double val
   metric.gauge.value = value;
   metric.label = std::move(labels);
   return {std::move(name), std::move(help), prometheus::MetricType::Gauge, {std::move(metric)}};
+}
+
+// Connects to the port on this machine and hangs up.
+void Touch(int port) {
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) return;
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  address.sin_port = htons(static_cast<uint16_t>(port));
+  [[maybe_unused]] const int ignored = connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address));
+  close(fd);
 }
 
 }  // namespace
@@ -83,7 +100,17 @@ Metrics::Metrics(std::string service)
       registry_(std::make_shared<prometheus::Registry>(prometheus::Registry::InsertBehavior::Merge)),
       process_(std::make_shared<Process>(absl::StrCat("nkiagent_", service_, "_"))) {}
 
-Metrics::~Metrics() = default;
+Metrics::~Metrics() {
+  if (exposer_ == nullptr) return;
+  // civetweb's acceptor looks at its stop flag every 2 s or whenever someone connects; so someone connects.
+  std::jthread waker([this](const std::stop_token& stop) {
+    while (!stop.stop_requested()) {
+      Touch(port_);
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+  });
+  exposer_.reset();
+}
 
 prometheus::Family<prometheus::Counter>& Metrics::Counter(absl::string_view thing, const std::string& help) {
   return prometheus::BuildCounter()
