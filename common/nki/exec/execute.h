@@ -1,17 +1,17 @@
 // Execute: what a program computes, on the CPU. No Python, no files, no processes; safe for hostile programs.
 //
 // Contract. The program must be validated (ir/validate.h). Whatever it then does - an address outside its
-// tensor, a run-time index out of range, a loop without end - ends as an answer or a status, never as a read or
-// write outside a tensor. Views must not overlap each other and must stay valid during the call. Execute is
-// thread-safe; each call uses its own threads.
+// tensor, a run-time index out of range, a loop without end - ends as an answer or a status, never as a read
+// or write outside a tensor. Views must not overlap each other and must stay valid during the call. Execute
+// is thread-safe; each call uses its own threads.
 //
 // Numerics (common/nki/README.md): operands are read as fp32, computed in fp32, rounded once when written
 // (dtype_convert.h); matmul sums in fp32 through OpenBLAS; sums over a free axis may be reassociated.
-// Undefined memory (fresh tensors, output elements never written) reads as NaN in floating types and as a fixed
-// pattern in integers, so that a result that depends on it can't agree with a reference by luck.
+// Undefined memory (fresh tensors, output elements never written) reads as NaN in floating types and as a
+// fixed pattern in integers, so that a result that depends on it can't agree with a reference by luck.
 //
-// The process should set OPENBLAS_NUM_THREADS=1 before it starts: OpenBLAS otherwise makes its own threads when
-// it is loaded, which this library never uses.
+// The process should set OPENBLAS_NUM_THREADS=1 before it starts: OpenBLAS otherwise makes its own threads
+// when it is loaded, which this library never uses.
 #ifndef NKIAGENT_COMMON_NKI_EXEC_EXECUTE_H_
 #define NKIAGENT_COMMON_NKI_EXEC_EXECUTE_H_
 
@@ -29,16 +29,16 @@
 
 namespace nkiagent::nki::exec {
 
-// One kernel argument, in the order of Program::inputs. Row-major, exactly product(shape) * SizeOf(dtype) bytes,
-// dtype and shape equal to the program's tensor. Only read.
+// One kernel argument, in the order of Program::inputs. Row-major, exactly product(shape) * SizeOf(dtype)
+// bytes, dtype and shape equal to the program's tensor. Only read.
 struct InputView {
   absl::Span<const std::byte> bytes;
   isa::DType dtype = isa::DType::kFloat32;
   std::vector<int64_t> shape;
 };
 
-// One returned tensor, in the order of Program::outputs. If the program's output is also an input (an in-place
-// argument), the output starts with that input's contents.
+// One returned tensor, in the order of Program::outputs. If the program's output is also an input (an
+// in-place argument), the output starts with that input's contents.
 struct OutputView {
   absl::Span<std::byte> bytes;
   isa::DType dtype = isa::DType::kFloat32;
@@ -62,15 +62,16 @@ struct ExecOptions {
 };
 
 struct OutputReport {
-  // Elements that no instruction wrote. For an in-place argument the input's contents do not count as written.
+  // Elements that no instruction wrote. For an in-place argument the input's contents do not count as
+  // written.
   int64_t unwritten_elements = 0;
   // Row-major position of the first of them; -1 if there is none.
   int64_t first_unwritten = -1;
 };
 
 struct ExecReport {
-  // False if a run-time fault ended the execution; the first error among `diagnostics` names its line. Outputs
-  // then hold what had been written until then.
+  // False if a run-time fault ended the execution; the first error among `diagnostics` names its line.
+  // Outputs then hold what had been written until then.
   bool completed = false;
   // One for each output; empty unless track_unwritten.
   std::vector<OutputReport> outputs;
@@ -85,7 +86,8 @@ struct ExecReport {
 inline constexpr int kMaxDiagnostics = 32;
 
 // Runs the program. Errors mean that there is no answer:
-//   INVALID_ARGUMENT    views do not fit the program, or operand shapes of an instruction contradict each other
+//   INVALID_ARGUMENT    views do not fit the program, or operand shapes of an instruction contradict each
+//   other
 //                       (the message names the line)
 //   DEADLINE_EXCEEDED   options.deadline passed
 //   CANCELLED           *options.cancelled became true
