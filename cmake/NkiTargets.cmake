@@ -36,10 +36,14 @@ function(nki_test name)
     TIMEOUT ${ARG_TIMEOUT} LABELS "gtest;${ARG_LABELS}" ENVIRONMENT "${environment}")
 endfunction()
 
-# nki_proto_library(NAME PROTOS a.proto ... [DEPS ...]): messages and gRPC stubs from protos named relative to proto/.
+# nki_proto_library(NAME PROTOS a.proto ... [DEPS ...] [ROOT dir]): messages and gRPC stubs from protos named relative to
+# ROOT, which is proto/ unless told otherwise.
 # Generated code is a system include and carries none of our warning flags.
 function(nki_proto_library name)
-  cmake_parse_arguments(ARG "" "" "PROTOS;DEPS" ${ARGN})
+  cmake_parse_arguments(ARG "" "ROOT" "PROTOS;DEPS" ${ARGN})
+  if(NOT ARG_ROOT)
+    set(ARG_ROOT "${PROJECT_SOURCE_DIR}/proto")
+  endif()
   set(out "${PROJECT_BINARY_DIR}/generated/proto")
   file(MAKE_DIRECTORY "${out}")
   set(sources)
@@ -48,9 +52,9 @@ function(nki_proto_library name)
     set(generated "${out}/${stem}.pb.cc" "${out}/${stem}.pb.h" "${out}/${stem}.grpc.pb.cc" "${out}/${stem}.grpc.pb.h")
     add_custom_command(
       OUTPUT ${generated}
-      COMMAND protobuf::protoc -I "${PROJECT_SOURCE_DIR}/proto" --cpp_out=${out} --grpc_out=${out}
-              --plugin=protoc-gen-grpc=$<TARGET_FILE:gRPC::grpc_cpp_plugin> "${PROJECT_SOURCE_DIR}/proto/${proto}"
-      DEPENDS "${PROJECT_SOURCE_DIR}/proto/${proto}"
+      COMMAND protobuf::protoc -I "${ARG_ROOT}" --cpp_out=${out} --grpc_out=${out}
+              --plugin=protoc-gen-grpc=$<TARGET_FILE:gRPC::grpc_cpp_plugin> "${ARG_ROOT}/${proto}"
+      DEPENDS "${ARG_ROOT}/${proto}"
       VERBATIM)
     list(APPEND sources ${generated})
   endforeach()
