@@ -1,0 +1,250 @@
+#include "services/orchestrator/tool_results.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/strip.h"
+
+namespace nkiagent::orchestrator {
+namespace {
+
+using common::v1::Diagnostic;
+using common::v1::TensorSpec;
+using verify::v1::ElementMismatch;
+using verify::v1::OutputComparison;
+using verify::v1::TrialResult;
+using verify::v1::Verdict;
+
+// Longest single line of foreign text (source lines, messages) that is quoted.
+constexpr size_t kMaxLineBytes = 400;
+// Findings that are spelled out; the rest is counted.
+constexpr int kMaxDiagnostics = 8;
+// Rows of the side-by-side table.
+constexpr int kMaxValueRows = 6;
+// What a kernel printed, quoted at most.
+constexpr size_t kMaxPrintedBytes = 1024;
+
+// Cuts at a character boundary of UTF-8.
+absl::string_view CutUtf8(absl::string_view text, size_t max_bytes) {
+  if (text.size() <= max_bytes) return text;
+  size_t end = max_bytes;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
+  return text.substr(0, end);
+}
+
+std::string OneLine(absl::string_view text) {
+  std::string line = absl::StrReplaceAll(text, {{"\r", ""}, {"\n", " "}, {"\t", " "}});
+  if (line.size() <= kMaxLineBytes) return line;
+  return absl::StrCat(CutUtf8(line, kMaxLineBytes), "...");
+}
+
+std::string Lower(absl::string_view enum_name, absl::string_view prefix) {
+  absl::ConsumePrefix(&enum_name, prefix);
+  return absl::AsciiStrToLower(enum_name);
+}
+
+std::string Index(const google::protobuf::RepeatedField<int64_t>& index) {
+  return absl::StrCat("[", absl::StrJoin(index, ", "), "]");
+}
+
+std::string Value(double value) { return absl::StrFormat("%.6g", value); }
+
+void AppendSpecs(const char* title, const google::protobuf::RepeatedPtrField<TensorSpec>& specs,
+                 std::string* text) {
+  if (specs.empty()) return;
+  absl::StrAppend(text, "  ", title, ": ",
+                  absl::StrJoin(specs, ", ",
+                                [](std::string* out, const TensorSpec& spec) {
+                                  absl::StrAppend(out, spec.name(), spec.name().empty() ? "" : ": ",
+                                                  TypeAndShape(spec));
+                                }),
+                  "\n");
+}
+
+void AppendValues(const OutputComparison& output, std::string* text) {
+  std::vector<const ElementMismatch*> rows;
+  if (output.has_first_mismatch()) rows.push_back(&output.first_mismatch());
+  for (const ElementMismatch& sample : output.sample_mismatches()) {
+    if (static_cast<int>(rows.size()) >= kMaxValueRows) break;
+    rows.push_back(&sample);
+  }
+  if (rows.empty()) return;
+  absl::StrAppend(text, absl::StrFormat("    %-24s %14s %14s\n", "index", "expected", "kernel"));
+  std::string previous;
+  for (const ElementMismatch* row : rows) {
+    std::string line = absl::StrFormat("    %-24s %14s %14s\n", Index(row->indices()), Value(row->expected()),
+                                       Value(row->actual()));
+    if (line == previous) continue;
+    absl::StrAppend(text, line);
+    previous = std::move(line);
+  }
+  if (output.has_worst_mismatch()) {
+    const ElementMismatch& worst = output.worst_mismatch();
+    absl::StrAppend(text, "    worst at ", Index(worst.indices()), ": expected ", Value(worst.expected()),
+                    ", kernel ", Value(worst.actual()), "\n");
+  }
+}
+
+void AppendOutput(const OutputComparison& output, std::string* text) {
+  absl::StrAppend(text, "  output `", output.name(), "`: ", output.mismatched_elements(), " of ",
+                  output.total_elements(), " elements differ; max abs error ", Value(output.max_abs_error()),
+                  ", max rel error ", Value(output.max_rel_error()), "\n");
+  if (output.unwritten_elements() > 0) {
+    absl::StrAppend(text, "    unwritten: ", output.unwritten_elements(), " elements, the first at ",
+                    Index(output.first_unwritten_indices()),
+                    "; every element must be written by an nl.store\n");
+  }
+  if (output.actual_nan_count() > 0) {
+    absl::StrAppend(text, "    NaN: ", output.actual_nan_count(), " elements of the kernel's output, ",
+                    output.expected_nan_count(), " of the reference's\n");
+  }
+  if (output.actual_inf_count() != output.expected_inf_count()) {
+    absl::StrAppend(text, "    infinite: ", output.actual_inf_count(), " elements of the kernel's output, ",
+                    output.expected_inf_count(), " of the reference's\n");
+  }
+  AppendValues(output, text);
+}
+
+}  // namespace
+
+std::string DtypeName(common::v1::DataType dtype) {
+  return Lower(common::v1::DataType_Name(dtype), "DATA_TYPE_");
+}
+
+std::string TypeAndShape(const TensorSpec& spec) {
+  return absl::StrCat(DtypeName(spec.dtype()), Index(spec.dims()));
+}
+
+std::string ReasonName(verify::v1::VerdictReason reason) {
+  return Lower(verify::v1::VerdictReason_Name(reason), "VERDICT_REASON_");
+}
+
+std::string EngineName(common::v1::Engine engine) {
+  return Lower(common::v1::Engine_Name(engine), "ENGINE_");
+}
+
+std::string DescribeDiagnostic(const Diagnostic& diagnostic) {
+  std::string text = Lower(common::v1::Severity_Name(diagnostic.severity()), "SEVERITY_");
+  if (!diagnostic.rule().empty()) absl::StrAppend(&text, "[", OneLine(diagnostic.rule()), "]");
+  if (diagnostic.line() > 0) {
+    absl::StrAppend(&text, " line ", diagnostic.line());
+    if (diagnostic.column() > 0) absl::StrAppend(&text, ", col ", diagnostic.column());
+  }
+  absl::StrAppend(&text, ": ", OneLine(diagnostic.message()), "\n");
+  if (!diagnostic.source_line().empty()) {
+    absl::StrAppend(&text, "  ", OneLine(diagnostic.source_line()), "\n");
+    const int caret = diagnostic.column() - 1;
+    if (caret >= 0 && caret < static_cast<int>(std::min(diagnostic.source_line().size(), kMaxLineBytes))) {
+      absl::StrAppend(&text, "  ", std::string(caret, ' '), "^\n");
+    }
+  }
+  if (!diagnostic.limit().empty() || !diagnostic.actual().empty()) {
+    absl::StrAppend(&text, "  ");
+    if (!diagnostic.limit().empty()) absl::StrAppend(&text, "limit: ", OneLine(diagnostic.limit()), " ");
+    if (!diagnostic.actual().empty()) absl::StrAppend(&text, "actual: ", OneLine(diagnostic.actual()));
+    absl::StripTrailingAsciiWhitespace(&text);
+    absl::StrAppend(&text, "\n");
+  }
+  if (!diagnostic.hint().empty()) absl::StrAppend(&text, "  fix: ", OneLine(diagnostic.hint()), "\n");
+  return text;
+}
+
+std::string DescribeCompile(const compile::v1::CompileResult& result) {
+  std::string text;
+  int errors = 0;
+  for (const Diagnostic& diagnostic : result.diagnostics()) {
+    errors += diagnostic.severity() == common::v1::SEVERITY_ERROR ? 1 : 0;
+  }
+  if (result.outcome() == compile::v1::COMPILE_OUTCOME_COMPILED) {
+    text = "compiled: yes\n";
+  } else if (result.outcome() == compile::v1::COMPILE_OUTCOME_REJECTED) {
+    text = absl::StrCat("compiled: no (", errors, errors == 1 ? " error" : " errors", ")\n");
+  } else {
+    text = absl::StrCat(
+        "compiled: no (the kernel's Python did not end well: ", OneLine(result.sandbox().detail()), ")\n");
+  }
+  int shown = 0;
+  for (const Diagnostic& diagnostic : result.diagnostics()) {
+    if (shown == kMaxDiagnostics) break;
+    absl::StrAppend(&text, DescribeDiagnostic(diagnostic));
+    ++shown;
+  }
+  const int more = result.diagnostics_size() - shown + result.diagnostics_dropped();
+  if (more > 0) absl::StrAppend(&text, "(", more, " more findings are not shown)\n");
+  if (!result.printed().empty()) {
+    absl::StrAppend(&text, "printed by the kernel's Python:\n", Bounded(result.printed(), kMaxPrintedBytes));
+    if (!absl::EndsWith(text, "\n")) absl::StrAppend(&text, "\n");
+  }
+  return Bounded(text);
+}
+
+std::string DescribeVerdict(const Verdict& verdict) {
+  std::string text;
+  int passed = 0;
+  for (const TrialResult& trial : verdict.trials()) passed += trial.passed() ? 1 : 0;
+  const std::string tolerance =
+      absl::StrFormat("atol=%g rtol=%g", verdict.tolerance().atol(), verdict.tolerance().rtol());
+  if (verdict.passed()) {
+    text = absl::StrCat("verified: PASS, ", passed, " of ", verdict.trials_size(), " trials within ",
+                        tolerance, "\n");
+    return text;
+  }
+  text =
+      absl::StrCat("verified: FAIL (", ReasonName(verdict.reason()), "): ", OneLine(verdict.message()), "\n");
+  if (verdict.line() > 0) absl::StrAppend(&text, "  at line ", verdict.line(), " of the kernel\n");
+  AppendSpecs("expected", verdict.expected_specs(), &text);
+  AppendSpecs("kernel has", verdict.actual_specs(), &text);
+  for (const TrialResult& trial : verdict.trials()) {
+    if (trial.passed()) continue;
+    // One failing trial tells what the others would repeat.
+    absl::StrAppend(&text, "  trial with seed ", trial.seed(), ", ", tolerance, ":\n");
+    for (const OutputComparison& output : trial.outputs()) {
+      if (!output.passed()) AppendOutput(output, &text);
+    }
+    if (trial.outputs().empty() && !trial.sandbox().detail().empty()) {
+      absl::StrAppend(&text, "  execution ended: ", OneLine(trial.sandbox().detail()), "\n");
+    }
+    break;
+  }
+  return Bounded(text);
+}
+
+std::string DescribeEstimate(const common::v1::LatencyEstimate& estimate) {
+  if (estimate.total_us() <= 0) return "";
+  std::string text = absl::StrFormat("%.4g us", estimate.total_us());
+  switch (estimate.binding_resource()) {
+    case common::v1::BINDING_RESOURCE_ENGINE:
+      absl::StrAppend(&text, ", bound by the ", EngineName(estimate.binding_engine()), " engine");
+      break;
+    case common::v1::BINDING_RESOURCE_HBM_BANDWIDTH:
+      absl::StrAppend(&text, ", bound by HBM bandwidth");
+      break;
+    case common::v1::BINDING_RESOURCE_LATENCY:
+      absl::StrAppend(&text, ", bound by dependent instructions");
+      break;
+    default:
+      break;
+  }
+  return text;
+}
+
+std::string Bounded(absl::string_view text, size_t max_bytes) {
+  if (text.size() <= max_bytes) return std::string(text);
+  // Room for the sentence that tells about the cut.
+  constexpr size_t kNoticeBytes = 48;
+  absl::string_view kept = CutUtf8(text, max_bytes > kNoticeBytes ? max_bytes - kNoticeBytes : 0);
+  if (const size_t line_end = kept.rfind('\n');
+      line_end != absl::string_view::npos && line_end > kept.size() / 2) {
+    kept = kept.substr(0, line_end + 1);
+  }
+  return absl::StrCat(kept, absl::EndsWith(kept, "\n") ? "" : "\n", "(", text.size() - kept.size(),
+                      " more bytes are not shown)\n");
+}
+
+}  // namespace nkiagent::orchestrator
