@@ -10,36 +10,14 @@
 namespace nkiagent::rpc {
 namespace {
 
-class UnaryCall final : public grpc::ServerUnaryReactor {
- public:
-  UnaryCall(Runtime& runtime, grpc::CallbackServerContext* context, std::string method,
-            std::function<absl::Status(const CallContext&)> work)
+// What both kinds of unary call share: the context that is cancelled with the call, and how the call ends.
+class UnaryReactor : public grpc::ServerUnaryReactor {
+ protected:
+  UnaryReactor(Runtime& runtime, grpc::CallbackServerContext* context, std::string method)
       : runtime_(runtime),
         context_(context),
         method_(std::move(method)),
-        work_(std::move(work)),
         call_(CallContext::FromServer(*context, stop_.get_token())) {}
-
-  void Start() {
-    const absl::Status submitted = runtime_.executor().Submit([this] { Run(); });
-    if (!submitted.ok()) End(submitted);
-  }
-
- private:
-  void Run() {
-    absl::Status status = call_.Check();
-    if (status.ok()) status = Work();
-    End(status);
-  }
-
-  absl::Status Work() {
-    try {
-      return work_(call_);
-    } catch (const std::exception& error) {
-      call_.Log("rpc").Error("handler threw", {{"method", method_}, {"what", error.what()}});
-      return absl::InternalError(absl::StrCat(method_, " failed unexpectedly; the log has the reason"));
-    }
-  }
 
   void End(const absl::Status& status) {
     runtime_.RecordCall(call_, method_, status, absl::Now() - start_);
@@ -50,16 +28,64 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
     Finish(ToGrpcStatus(status));  // `this` may be gone from here on
   }
 
+  absl::Status Threw(const std::exception& error) const {
+    call_.Log("rpc").Error("handler threw", {{"method", method_}, {"what", error.what()}});
+    return absl::InternalError(absl::StrCat(method_, " failed unexpectedly; the log has the reason"));
+  }
+
+  Runtime& runtime() { return runtime_; }
+  const CallContext& call() const { return call_; }
+
+ private:
   void OnCancel() override { stop_.request_stop(); }
   void OnDone() override { delete this; }
 
   Runtime& runtime_;
   grpc::CallbackServerContext* const context_;
   const std::string method_;
-  const std::function<absl::Status(const CallContext&)> work_;
   const absl::Time start_ = absl::Now();
   std::stop_source stop_;
   const CallContext call_;
+};
+
+class UnaryCall final : public UnaryReactor {
+ public:
+  UnaryCall(Runtime& runtime, grpc::CallbackServerContext* context, std::string method,
+            std::function<absl::Status(const CallContext&)> work)
+      : UnaryReactor(runtime, context, std::move(method)), work_(std::move(work)) {}
+
+  void Start() {
+    const absl::Status submitted = runtime().executor().Submit([this] { Run(); });
+    if (!submitted.ok()) End(submitted);
+  }
+
+ private:
+  void Run() {
+    absl::Status status = call().Check();
+    if (status.ok()) status = Work();
+    End(status);
+  }
+
+  absl::Status Work() {
+    try {
+      return work_(call());
+    } catch (const std::exception& error) {
+      return Threw(error);
+    }
+  }
+
+  const std::function<absl::Status(const CallContext&)> work_;
+};
+
+class AsyncUnaryCall final : public UnaryReactor {
+ public:
+  AsyncUnaryCall(Runtime& runtime, grpc::CallbackServerContext* context, std::string method)
+      : UnaryReactor(runtime, context, std::move(method)) {}
+
+  void Start(const AsyncWork& work) {
+    if (absl::Status status = call().Check(); !status.ok()) return End(status);
+    work(call(), [this](const absl::Status& status) { End(status); });
+  }
 };
 
 }  // namespace
@@ -93,6 +119,13 @@ grpc::ServerUnaryReactor* RunUnary(Runtime& runtime, grpc::CallbackServerContext
                                    std::function<absl::Status(const CallContext&)> work) {
   auto* call = new UnaryCall(runtime, context, std::move(method), std::move(work));  // OnDone deletes it
   call->Start();
+  return call;
+}
+
+grpc::ServerUnaryReactor* RunUnaryAsync(Runtime& runtime, grpc::CallbackServerContext* context,
+                                        std::string method, const AsyncWork& work) {
+  auto* call = new AsyncUnaryCall(runtime, context, std::move(method));  // OnDone deletes it
+  call->Start(work);
   return call;
 }
 
