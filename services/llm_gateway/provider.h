@@ -7,37 +7,17 @@
 #define SERVICES_LLM_GATEWAY_PROVIDER_H_
 
 #include <functional>
-#include <memory>
-#include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/time/clock.h"
-#include "absl/time/time.h"
+#include "common/rpc/context.h"
 #include "nkiagent/llm/v1/llm_service.pb.h"
-#include "services/llm_gateway/cancellation.h"
 
 namespace nkiagent::llm_gateway {
 
 using nkiagent::llm::v1::GenerateRequest;
 using nkiagent::llm::v1::GenerateResponse;
-
-// What bounds one call, whoever answers it.
-struct CallContext {
-  // No answer is of use after this moment.
-  absl::Time deadline = absl::InfiniteFuture();
-  // Never null. Once cancelled, no answer is of use.
-  std::shared_ptr<Cancellation> cancellation = std::make_shared<Cancellation>();
-  // For log lines; may be empty.
-  std::string log_id;
-
-  // OK while an answer is still of use; otherwise CANCELLED or DEADLINE_EXCEEDED. For loops to ask between steps.
-  absl::Status Check() const {
-    if (cancellation->cancelled()) return absl::CancelledError("the caller cancelled");
-    if (absl::Now() >= deadline) return absl::DeadlineExceededError("the caller's deadline passed");
-    return absl::OkStatus();
-  }
-};
+using nkiagent::rpc::CallContext;
 
 // A model that computes its answer on the calling thread. Thread-safe: calls come from several threads at once, and
 // everything that an answer depends on is in the request (no memory between calls).
