@@ -1,0 +1,299 @@
+#include "services/orchestrator/next_action.h"
+
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "services/orchestrator/kernel_text.h"
+#include "services/orchestrator/prompts.h"
+#include "services/orchestrator/tool_results.h"
+#include "services/orchestrator/tools.h"
+
+namespace nkiagent::orchestrator {
+namespace {
+
+using common::v1::KernelSource;
+using compile::v1::COMPILE_OUTCOME_COMPILED;
+using v1::KernelCompiled;
+using v1::KernelVerified;
+
+// Defaults of SessionOptions.max_turns.
+constexpr int kAgentTurns = 10;
+constexpr int kMultiTurns = 5;
+
+std::vector<llm::v1::ToolCall> ToolCalls(const llm::v1::Message& message) {
+  std::vector<llm::v1::ToolCall> calls;
+  for (const llm::v1::ContentBlock& block : message.content()) {
+    if (block.has_tool_call()) calls.push_back(block.tool_call());
+  }
+  return calls;
+}
+
+const KernelCompiled* CompiledFor(const TurnState& turn, const std::string& call_id) {
+  for (const KernelCompiled& compiled : turn.compiled) {
+    if (compiled.call_id() == call_id) return &compiled;
+  }
+  return nullptr;
+}
+
+// The verdict on a kernel of this turn: its own, or one that this session reached earlier for the same kernel
+// and that another run would repeat. Limits of time and memory depend on the machine's load, so those are
+// tried again.
+const verify::v1::Verdict* VerdictFor(const Snapshot& snapshot, const KernelCompiled& compiled) {
+  for (const KernelVerified& verified : snapshot.turn.verified) {
+    if (verified.call_id() == compiled.call_id()) return &verified.verdict();
+  }
+  const auto seen = snapshot.seen.find(KernelKey(compiled.kernel()));
+  if (seen == snapshot.seen.end() || !seen->second.verdict) return nullptr;
+  switch (seen->second.verdict->reason()) {
+    case verify::v1::VERDICT_REASON_TIMEOUT:
+    case verify::v1::VERDICT_REASON_MEMORY:
+    case verify::v1::VERDICT_REASON_CRASH:
+    case verify::v1::VERDICT_REASON_UNSPECIFIED:
+      return nullptr;
+    default:
+      return &*seen->second.verdict;
+  }
+}
+
+// Compile, then verify what compiles; nothing when both are done.
+std::optional<Action> Judge(const Snapshot& snapshot, const std::string& call_id,
+                            const KernelSource& kernel) {
+  const KernelCompiled* compiled = CompiledFor(snapshot.turn, call_id);
+  if (compiled == nullptr) return CompileKernel{call_id, kernel};
+  if (compiled->result().outcome() != COMPILE_OUTCOME_COMPILED) return std::nullopt;
+  if (VerdictFor(snapshot, *compiled) != nullptr) return std::nullopt;
+  return VerifyKernel{call_id, compiled->kernel(), compiled->result().program_id()};
+}
+
+// What came of a kernel, for the model.
+std::string JudgementText(const Snapshot& snapshot, const KernelCompiled& compiled) {
+  std::string text;
+  const auto seen = snapshot.seen.find(KernelKey(compiled.kernel()));
+  if (seen != snapshot.seen.end() && seen->second.turn < snapshot.turn.number) {
+    absl::StrAppend(&text, "note: this is the kernel of turn ", seen->second.turn, " again, unchanged\n");
+  }
+  absl::StrAppend(&text, DescribeCompile(compiled.result()));
+  if (compiled.result().outcome() != COMPILE_OUTCOME_COMPILED) return Bounded(text);
+  if (const std::string estimate = DescribeEstimate(compiled.result().estimate()); !estimate.empty()) {
+    absl::StrAppend(&text, "estimated latency: ", estimate, "\n");
+  }
+  if (const verify::v1::Verdict* verdict = VerdictFor(snapshot, compiled); verdict != nullptr) {
+    absl::StrAppend(&text, DescribeVerdict(*verdict));
+    if (verdict->passed() && snapshot.session.options().optimize()) {
+      absl::StrAppend(&text,
+                      "This kernel is kept. Send a faster one, or answer without a tool call to end.\n");
+    }
+  }
+  return Bounded(text);
+}
+
+bool Passed(const Snapshot& snapshot) { return snapshot.session.has_best(); }
+
+// The end of a session: passed if anything was verified, whatever the reason to stop.
+Finish End(const Snapshot& snapshot, v1::EndReason reason, std::string message) {
+  if (Passed(snapshot)) {
+    return Finish{v1::SESSION_STATE_PASSED, v1::END_REASON_VERIFIED,
+                  absl::StrCat("verified in turn ", snapshot.session.best().turn())};
+  }
+  return Finish{v1::SESSION_STATE_NOT_SOLVED, reason, std::move(message)};
+}
+
+// One line on the last kernel, for the session's message.
+std::string LastOutcome(const Snapshot& snapshot) {
+  if (!snapshot.last_compiled) return "no kernel was compiled";
+  const verify::v1::Verdict* verdict = VerdictFor(snapshot, *snapshot.last_compiled);
+  if (verdict != nullptr)
+    return absl::StrCat("the last kernel failed verification (", ReasonName(verdict->reason()), ")");
+  for (const auto& diagnostic : snapshot.last_compiled->result().diagnostics()) {
+    if (diagnostic.severity() == common::v1::SEVERITY_ERROR) {
+      return absl::StrCat("the last kernel did not compile (", diagnostic.rule(), ")");
+    }
+  }
+  return "the last kernel did not compile";
+}
+
+Finish TurnsExhausted(const Snapshot& snapshot) {
+  const int turns = snapshot.session.turns_used();
+  return End(snapshot, v1::END_REASON_TURNS_EXHAUSTED,
+             absl::StrCat("no kernel was verified in ", turns,
+                          turns == 1 ? " turn: " : " turns: ", LastOutcome(snapshot)));
+}
+
+// The next model call, unless a limit forbids it.
+Action NextTurn(const Snapshot& snapshot) {
+  const v1::Session& session = snapshot.session;
+  if (session.turns_used() >= MaxTurns(session.mode(), session.options())) return TurnsExhausted(snapshot);
+  const int64_t cost_limit = session.options().max_cost_micro_usd();
+  if (cost_limit > 0 && session.usage().cost_micro_usd() >= cost_limit) {
+    return End(snapshot, v1::END_REASON_BUDGET_EXHAUSTED,
+               absl::StrCat("model calls have cost ", session.usage().cost_micro_usd(), " of at most ",
+                            cost_limit, " millionths of a dollar"));
+  }
+  const int turn = snapshot.turn.number + 1;
+  // Fixed by session and turn: whoever repeats the call names the same one to the gateway.
+  return StartModelCall{turn, absl::StrCat(session.id(), "/", turn)};
+}
+
+// The loop's own message is the last step of a turn; nobody reads it after the last turn.
+Action Reply(const Snapshot& snapshot, llm::v1::Message message) {
+  const v1::Session& session = snapshot.session;
+  if (session.turns_used() >= MaxTurns(session.mode(), session.options())) return TurnsExhausted(snapshot);
+  return AddMessage{std::move(message)};
+}
+
+Action AfterToolCalls(const Snapshot& snapshot, const std::vector<llm::v1::ToolCall>& calls) {
+  std::vector<std::string> offered;
+  for (const llm::v1::Tool& tool : snapshot.tools) offered.push_back(tool.name());
+  for (const llm::v1::ToolCall& call : calls) {
+    if (snapshot.turn.tools_finished.contains(call.id())) continue;
+    if (!snapshot.turn.tools_started.contains(call.id())) return StartTool{call};
+    llm::v1::ToolResult result;
+    result.set_call_id(call.id());
+    const std::variant<ToolRequest, ToolProblem> read = ReadToolCall(call, offered);
+    if (const auto* problem = std::get_if<ToolProblem>(&read)) {
+      result.set_text(problem->text);
+      result.set_is_error(true);
+      return FinishTool{std::move(result)};
+    }
+    const ToolRequest& request = std::get<ToolRequest>(read);
+    KernelSource kernel = request.kernel;
+    if (!request.has_kernel) {
+      // This call's own compilation may already be the last one, of the same kernel.
+      if (!snapshot.last_compiled) {
+        result.set_text("No kernel has been compiled yet, so there is nothing to verify. Send `source`.");
+        result.set_is_error(true);
+        return FinishTool{std::move(result)};
+      }
+      kernel = snapshot.last_compiled->kernel();
+    }
+    if (std::optional<Action> step = Judge(snapshot, call.id(), kernel)) return *std::move(step);
+    result.set_text(JudgementText(snapshot, *CompiledFor(snapshot.turn, call.id())));
+    return FinishTool{std::move(result)};
+  }
+  if (Passed(snapshot) && !snapshot.session.options().optimize())
+    return End(snapshot, v1::END_REASON_VERIFIED, "");
+  llm::v1::Message message;
+  message.set_role(llm::v1::ROLE_USER);
+  for (const llm::v1::ToolCall& call : calls) {
+    *message.add_content()->mutable_tool_result() = snapshot.turn.tools_finished.at(call.id());
+  }
+  return Reply(snapshot, std::move(message));
+}
+
+// The text for an answer that holds neither a tool call nor a kernel.
+std::string Nudge(const TurnState& turn) {
+  if (turn.answer.stop_reason() == llm::v1::STOP_REASON_MAX_TOKENS) {
+    return "Your answer reached the limit of output tokens before it held a complete kernel. Answer with "
+           "less text: call "
+           "compile_kernel with the complete source of the kernel.";
+  }
+  return "Your answer holds neither a tool call nor a kernel. Call compile_kernel with the complete source "
+         "of the kernel, "
+         "as one Python file that defines nki_kernel.";
+}
+
+Action AfterAgentAnswer(const Snapshot& snapshot) {
+  const TurnState& turn = snapshot.turn;
+  const std::vector<llm::v1::ToolCall> calls = ToolCalls(turn.answer.message());
+  if (!calls.empty()) return AfterToolCalls(snapshot, calls);
+  if (snapshot.proposal && snapshot.proposal_turn == turn.number) {
+    if (std::optional<Action> step = Judge(snapshot, "", *snapshot.proposal)) return *std::move(step);
+    if (Passed(snapshot) && !snapshot.session.options().optimize())
+      return End(snapshot, v1::END_REASON_VERIFIED, "");
+    return Reply(snapshot,
+                 UserText(absl::StrCat(
+                     "Your answer held a kernel but no tool call. It was compiled and verified as if you had "
+                     "called compile_kernel:\n\n",
+                     JudgementText(snapshot, *CompiledFor(turn, "")))));
+  }
+  if (Passed(snapshot)) return End(snapshot, v1::END_REASON_VERIFIED, "");
+  if (snapshot.idle_turns >= kMaxIdleTurns) {
+    return End(snapshot, v1::END_REASON_MODEL_GAVE_UP,
+               absl::StrCat(snapshot.idle_turns, " answers in a row held neither a tool call nor a kernel"));
+  }
+  return Reply(snapshot, UserText(Nudge(turn)));
+}
+
+// The modes without tools judge one kernel at the end: the last one that the model wrote.
+Action JudgeAtTheEnd(const Snapshot& snapshot) {
+  if (!snapshot.proposal) {
+    return End(snapshot, v1::END_REASON_MODEL_GAVE_UP, "no answer held a kernel in a fenced Python block");
+  }
+  if (std::optional<Action> step = Judge(snapshot, "", *snapshot.proposal)) return *std::move(step);
+  return TurnsExhausted(snapshot);
+}
+
+Action AfterAnswer(const Snapshot& snapshot) {
+  const v1::Session& session = snapshot.session;
+  const TurnState& turn = snapshot.turn;
+  if (turn.answer.stop_reason() == llm::v1::STOP_REASON_REFUSAL) {
+    const llm::v1::Refusal& refusal = turn.answer.refusal();
+    return End(snapshot, v1::END_REASON_REFUSED,
+               absl::StrCat("the model refused", refusal.provider_reason().empty() ? "" : " (",
+                            refusal.provider_reason(), refusal.provider_reason().empty() ? "" : ")",
+                            refusal.message().empty() ? "" : ": ", refusal.message().substr(0, 500)));
+  }
+  switch (session.mode()) {
+    case v1::MODE_SINGLE_SHOT:
+      return JudgeAtTheEnd(snapshot);
+    case v1::MODE_MULTI_TURN:
+      if (session.turns_used() >= MaxTurns(session.mode(), session.options())) return JudgeAtTheEnd(snapshot);
+      return turn.replied ? NextTurn(snapshot) : Action(AddMessage{RecheckMessage()});
+    default:
+      return turn.replied ? NextTurn(snapshot) : AfterAgentAnswer(snapshot);
+  }
+}
+
+}  // namespace
+
+int MaxTurns(v1::Mode mode, const v1::SessionOptions& options) {
+  if (mode == v1::MODE_SINGLE_SHOT) return 1;
+  if (options.max_turns() > 0) return options.max_turns();
+  return mode == v1::MODE_MULTI_TURN ? kMultiTurns : kAgentTurns;
+}
+
+Action NextAction(const Snapshot& snapshot, absl::Time now) {
+  const v1::Session& session = snapshot.session;
+  if (snapshot.Ended()) return Nothing{};
+  if (session.options().has_wall_limit()) {
+    const absl::Duration limit = absl::Seconds(session.options().wall_limit().seconds()) +
+                                 absl::Nanoseconds(session.options().wall_limit().nanos());
+    if (snapshot.started != absl::InfiniteFuture() && now >= snapshot.started + limit) {
+      return End(snapshot, v1::END_REASON_BUDGET_EXHAUSTED,
+                 absl::StrCat("the wall-clock limit of ", absl::FormatDuration(limit), " has passed"));
+    }
+  }
+  if (!snapshot.described) return DescribeTask{};
+  if (snapshot.problem) {
+    return End(snapshot, v1::END_REASON_TASK_PROBLEM, snapshot.problem->message());
+  }
+  if (!snapshot.prompted) return BuildPrompt{};
+  if (snapshot.turn.number == 0) return NextTurn(snapshot);
+  if (!snapshot.turn.answered) return CallModel{snapshot.turn.number, snapshot.turn.request_id};
+  return AfterAnswer(snapshot);
+}
+
+std::optional<v1::BestKernelChanged> BestAfter(const Snapshot& snapshot, const KernelVerified& verified) {
+  if (!verified.verdict().passed()) return std::nullopt;
+  v1::BestKernelChanged change;
+  v1::KernelCandidate* best = change.mutable_best();
+  *best->mutable_kernel() = verified.kernel();
+  best->set_turn(verified.turn());
+  best->set_program_id(verified.verdict().program_id());
+  *best->mutable_verdict() = verified.verdict();
+  if (verified.verdict().has_estimate()) *best->mutable_estimate() = verified.verdict().estimate();
+  for (const KernelCompiled& compiled : snapshot.turn.compiled) {
+    if (KernelKey(compiled.kernel()) != KernelKey(verified.kernel())) continue;
+    best->set_program_id(compiled.result().program_id());
+    if (compiled.result().has_estimate()) *best->mutable_estimate() = compiled.result().estimate();
+  }
+  if (!snapshot.session.has_best()) return change;
+  if (!snapshot.session.options().optimize()) return std::nullopt;
+  const double before = snapshot.session.best().estimate().total_us();
+  const double after = best->estimate().total_us();
+  if (after > 0 && (before <= 0 || after < before)) return change;
+  return std::nullopt;
+}
+
+}  // namespace nkiagent::orchestrator
