@@ -1,0 +1,224 @@
+// What is alive on the chip at each point of a program, against what the chip has.
+//
+// This is a lower bound of what any allocator needs, so that a refusal is certain: a tile lives from its
+// first write to its last use, through whole loops only where an iteration may need what another one left,
+// and a tile that ends where another begins shares its place.
+#include <algorithm>
+#include <cstddef>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/nki/check/rules.h"
+
+namespace nkiagent::nki::check {
+namespace {
+
+constexpr int64_t kQuadrant = 32;
+constexpr int64_t kQuadrants = 4;
+constexpr size_t kLargestNamed = 5;
+
+// Two positions for each instruction: it reads at 2n and writes at 2n + 1.
+struct Interval {
+  size_t begin = 0;
+  size_t end = 0;  // inclusive
+};
+
+struct Use {
+  size_t instr = 0;
+  const ir::Access* access = nullptr;
+  bool writes = false;
+};
+
+struct Live {
+  const ir::Tensor* tensor = nullptr;
+  Interval interval;
+  int64_t blocks = 1;  // alive at once
+  // Bytes per partition times quadrants of 32 partitions: tiles of few partitions may lie side by side.
+  int64_t cost = 0;
+};
+
+bool WritesWholeTile(const ir::Tensor& t, const ir::Access& a) {
+  if (!a.mask.empty() || a.indirect_axis >= 0) return false;
+  int64_t n = 1;
+  for (int64_t s : a.shape) n *= s;
+  int64_t tile = 1;
+  for (size_t k = static_cast<size_t>(t.partition_axis); k < t.shape.size(); ++k) tile *= t.shape[k];
+  if (n != tile) return false;
+  // As many elements as the tile has, along distinct dimensions without strides: all of them.
+  for (size_t k = static_cast<size_t>(t.partition_axis); k < t.shape.size(); ++k) {
+    if (a.index[k].constant != 0 || a.index[k].DependsOnSymbols()) return false;
+  }
+  return true;
+}
+
+// The innermost loop around all uses; -1 = kernel level.
+int CommonLoop(const Facts& facts, const std::vector<Use>& uses) {
+  int common = facts.instrs[uses[0].instr].loop;
+  for (const Use& u : uses) {
+    while (!facts.IsInside(facts.instrs[u.instr].loop, common)) {
+      common = facts.loops[static_cast<size_t>(common)].parent;
+    }
+  }
+  return common;
+}
+
+// Blocks alive at once. If one loop's iterations each touch blocks of their own, only those of one iteration;
+// where that can't be seen, all.
+int64_t LiveBlocks(const Facts& facts, const ir::Tensor& t, ir::TensorId id, const std::vector<Use>& uses) {
+  int64_t all = 1;
+  for (int k = 0; k < t.partition_axis; ++k) all *= t.shape[static_cast<size_t>(k)];
+  if (all == 1) return 1;
+  for (int l = CommonLoop(facts, uses); l != -1; l = facts.loops[static_cast<size_t>(l)].parent) {
+    const ir::SymbolId symbol = facts.loops[static_cast<size_t>(l)].loop->symbol;
+    for (int k = 0; k < t.partition_axis; ++k) {
+      const auto axis = static_cast<size_t>(k);
+      int64_t lowest = 0, highest = 0;
+      bool own = true, first = true;
+      for (const Use& u : uses) {
+        const ir::Affine& e = u.access->index[axis];
+        own = own && u.access->tensor == id && !e.DependsOnDims() && e.terms.size() == 1 &&
+              e.terms[0].symbol == symbol && e.terms[0].coefficient == 1;
+        if (!own) break;
+        lowest = first ? e.constant : std::min(lowest, e.constant);
+        highest = first ? e.constant : std::max(highest, e.constant);
+        first = false;
+      }
+      if (own) return std::min(all, (all / t.shape[axis]) * (highest - lowest + 1));
+    }
+  }
+  return all;
+}
+
+// A tensor made once for many iterations of `l` needs nothing from the last one if this one begins by writing
+// all of it.
+bool FreshInEachIteration(const Facts& facts, const ir::Tensor& t, int l, const std::vector<Use>& uses) {
+  const auto first = std::min_element(uses.begin(), uses.end(), [](const Use& a, const Use& b) {
+    return std::make_pair(a.instr, a.writes) < std::make_pair(b.instr, b.writes);
+  });
+  return first->writes && facts.instrs[first->instr].loop == l && WritesWholeTile(t, *first->access);
+}
+
+Interval LifeOf(const Facts& facts, const ir::Tensor& t, ir::TensorId id, const std::vector<Use>& uses,
+                bool one_block) {
+  const int scope = facts.ScopeOf(id);
+  Interval life{SIZE_MAX, 0};
+  // The body in which the tensor's life is a plain interval.
+  int body = CommonLoop(facts, uses);
+  for (int l = body; l != -1 && l != scope; l = facts.loops[static_cast<size_t>(l)].parent) {
+    if (!one_block && !FreshInEachIteration(facts, t, l, uses))
+      body = facts.loops[static_cast<size_t>(l)].parent;
+  }
+  for (const Use& u : uses) {
+    size_t begin = 2 * u.instr + (u.writes ? 1 : 0);
+    size_t end = begin;
+    // Inside loops below that body it lives through the whole loop.
+    for (int l = facts.instrs[u.instr].loop; l != body; l = facts.loops[static_cast<size_t>(l)].parent) {
+      begin = std::min(begin, 2 * facts.loops[static_cast<size_t>(l)].begin + 1);
+      end = std::max(end, 2 * facts.loops[static_cast<size_t>(l)].end - 1);
+    }
+    life.begin = std::min(life.begin, begin);
+    life.end = std::max(life.end, end);
+  }
+  return life;
+}
+
+std::vector<Live> LiveTensors(const Facts& facts, isa::Buffer buffer) {
+  std::map<ir::TensorId, std::vector<Use>> uses;
+  for (size_t n = 0; n < facts.instrs.size(); ++n) {
+    if (!facts.instrs[n].runs) continue;
+    const auto add = [&](const ir::Access& a, ir::TensorId tensor, bool writes) {
+      const ir::TensorId storage = ir::StorageOf(facts.program, tensor);
+      if (facts.program.tensors[static_cast<size_t>(storage)].buffer == buffer) {
+        uses[storage].push_back({n, &a, writes});
+      }
+    };
+    for (const ir::Access* a : Sources(*facts.instrs[n].instr)) {
+      add(*a, a->tensor, false);
+      if (a->indirect_tensor != ir::kNoTensor) add(*a, a->indirect_tensor, false);
+    }
+    for (const ir::Access* a : Destinations(*facts.instrs[n].instr)) add(*a, a->tensor, true);
+  }
+  std::vector<Live> live;
+  for (const auto& [id, list] : uses) {
+    const ir::Tensor& t = facts.program.tensors[static_cast<size_t>(id)];
+    const bool direct =
+        std::all_of(list.begin(), list.end(), [id_ = id](const Use& u) { return u.access->tensor == id_; });
+    Live l;
+    l.tensor = &t;
+    l.blocks = direct ? LiveBlocks(facts, t, id, list) : LiveBlocks(facts, t, ir::kNoTensor, list);
+    int64_t blocks = 1;
+    int64_t bytes = isa::SizeOf(t.dtype);
+    for (size_t k = 0; k < t.shape.size(); ++k) {
+      if (k < static_cast<size_t>(t.partition_axis)) blocks *= t.shape[k];
+      if (k > static_cast<size_t>(t.partition_axis)) bytes *= t.shape[k];
+    }
+    l.interval = LifeOf(facts, t, id, list, l.blocks < blocks);
+    const int64_t partitions = t.shape[static_cast<size_t>(t.partition_axis)];
+    const int64_t quadrants = std::min((partitions + kQuadrant - 1) / kQuadrant, kQuadrants);
+    l.cost = bytes * l.blocks * quadrants;
+    live.push_back(l);
+  }
+  return live;
+}
+
+void CheckMemory(const Facts& facts, isa::Buffer buffer, int64_t capacity, absl::string_view rule,
+                 absl::string_view hint, Findings& found) {
+  const std::vector<Live> live = LiveTensors(facts, buffer);
+  // The cost alive after each change.
+  std::map<size_t, int64_t> change;
+  for (const Live& l : live) {
+    change[l.interval.begin] += l.cost;
+    change[l.interval.end + 1] -= l.cost;
+  }
+  int64_t now = 0, worst = 0;
+  size_t at = 0;
+  for (const auto& [position, delta] : change) {
+    now += delta;
+    if (now > worst) {
+      worst = now;
+      at = position;
+    }
+  }
+  if (worst <= capacity * kQuadrants) return;
+
+  std::vector<const Live*> alive;
+  for (const Live& l : live) {
+    if (l.interval.begin <= at && at <= l.interval.end) alive.push_back(&l);
+  }
+  std::stable_sort(alive.begin(), alive.end(),
+                   [](const Live* a, const Live* b) { return a->cost > b->cost; });
+  std::string names;
+  for (size_t k = 0; k < std::min(alive.size(), kLargestNamed); ++k) {
+    const ir::Tensor& t = *alive[k]->tensor;
+    absl::StrAppend(&names, k == 0 ? "" : ", ", "'", t.name, "' ", ShapeText(t.shape), " ",
+                    isa::Name(t.dtype), " (line ", t.loc.line, ", ", alive[k]->cost / kQuadrants, " bytes",
+                    alive[k]->blocks > 1 ? absl::StrCat(", ", alive[k]->blocks, " blocks)") : ")");
+  }
+  const int64_t need = (worst + kQuadrants - 1) / kQuadrants;
+  const ir::Instr& instr = *facts.instrs[std::min(at / 2, facts.instrs.size() - 1)].instr;
+  found.push_back(
+      Finding(Severity::kError, std::string(rule), instr.loc,
+              absl::StrCat("tiles alive at this point need ", need, " bytes of each ", isa::Name(buffer),
+                           " partition; ", capacity,
+                           " are available ([GCA046] Some infinite-cost nodes remain). Largest of ",
+                           alive.size(), ": ", names),
+              absl::StrCat(capacity, " bytes per partition"), absl::StrCat(need, " bytes per partition"),
+              std::string(hint)));
+}
+
+}  // namespace
+
+void CheckCapacity(const Facts& facts, Findings& found) {
+  CheckMemory(
+      facts, isa::Buffer::kSbuf, isa::kSbufUsableBytesPerPartition, "err_sbuf_capacity_exceeded",
+      "use smaller tiles, create them inside the loop that needs them, or load pieces when they are used",
+      found);
+  CheckMemory(
+      facts, isa::Buffer::kPsum, int64_t{isa::kPsumBanks} * isa::kPsumBankBytes, "err_psum_capacity_exceeded",
+      "copy results to SBUF sooner, or accumulate fewer tiles at once (8 banks of 2 KiB per partition)",
+      found);
+}
+
+}  // namespace nkiagent::nki::check

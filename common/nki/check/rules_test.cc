@@ -1,0 +1,361 @@
+#include <functional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "common/nki/check/check.h"
+#include "common/nki/ir/testing/program_builder.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace nkiagent::nki::check {
+namespace {
+
+using ir::Access;
+using ir::Affine;
+using ir::Attrs;
+using ir::LoopKind;
+using ir::SymbolId;
+using ir::TensorId;
+using ir::testing::Const;
+using ir::testing::Dim;
+using ir::testing::Imm;
+using ir::testing::None;
+using ir::testing::ProgramBuilder;
+using ir::testing::Sym;
+using ir::testing::Tile;
+using isa::AluOp;
+using isa::DType;
+using isa::Opcode;
+using ::testing::HasSubstr;
+
+struct Case {
+  std::string name;
+  std::string rule;  // empty: no finding at all
+  int line = 0;      // of the finding
+  std::function<void(ProgramBuilder&)> build;
+};
+
+Attrs Op(AluOp op) {
+  Attrs a;
+  a.op0 = op;
+  return a;
+}
+
+void Copy(ProgramBuilder& b, Access dst, Access src) { b.Emit(Opcode::kDmaCopy, {dst}, {src}); }
+
+// Rows of 128 from i * 128 on.
+Access Rows(TensorId id, SymbolId i, int64_t free, std::vector<Affine> mask = {}) {
+  return Tile(id, {128, free}, {Sym(i, 128) + Dim(0), Dim(1)}, std::move(mask));
+}
+
+// y = x over `trips` row tiles of 128, `rows` rows in all; masked to the rows there are if `masked`.
+void RowCopy(ProgramBuilder& b, int64_t rows, int64_t trips, bool masked) {
+  const TensorId x = b.Input("x", {rows, 512}), y = b.Output("y", {rows, 512});
+  const SymbolId i = b.BeginLoop("i", trips);
+  const TensorId t = b.Sbuf("t", {128, 512});
+  std::vector<Affine> mask;
+  if (masked) mask.push_back(Const(rows - 1) - Sym(i, 128) - Dim(0));
+  Access tile = b.Whole(t);
+  tile.mask = mask;
+  Copy(b, tile, Rows(x, i, 512, mask));
+  Copy(b, Rows(y, i, 512, mask), tile);
+  b.EndLoop();
+}
+
+// A kernel that stores its output from a zeroed tile, with `body` in front of it.
+void WithOutput(ProgramBuilder& b, const std::function<void()>& body) {
+  const TensorId y = b.Output("y", {128, 1});
+  body();
+  const TensorId zero = b.Sbuf("zero", {128, 1});
+  b.Emit(Opcode::kMemset, {b.Whole(zero)});
+  Copy(b, b.Whole(y), b.Whole(zero));
+}
+
+// Sums tiles into one accumulator declared outside an affine loop.
+void Accumulate(ProgramBuilder& b, bool in_place) {
+  const TensorId x = b.Input("x", {512, 512}), y = b.Output("y", {128, 512});
+  const TensorId sum = b.Sbuf("sum", {128, 512});
+  b.Emit(Opcode::kMemset, {b.Whole(sum)});
+  const SymbolId i = b.BeginLoop("i", 4);
+  const TensorId t = b.Sbuf("t", {128, 512});
+  Copy(b, b.Whole(t), Rows(x, i, 512));
+  b.Emit(Opcode::kTensorTensor, {b.Whole(sum)}, {b.Whole(in_place ? sum : t), b.Whole(t)}, Op(AluOp::kAdd));
+  b.EndLoop();
+  Copy(b, b.Whole(y), b.Whole(sum));
+}
+
+void MatmulOverK(ProgramBuilder& b, bool accumulate) {
+  const TensorId y = b.Output("y", {128, 512});
+  const TensorId l = b.Input("l", {512, 128}), r = b.Input("r", {512, 512});
+  const TensorId acc = b.Psum("acc", {128, 512});
+  b.Emit(Opcode::kMemset, {b.Whole(acc)});
+  const SymbolId k = b.BeginLoop("k", 4);
+  const TensorId lt = b.Sbuf("lt", {128, 128}), rt = b.Sbuf("rt", {128, 512});
+  Copy(b, b.Whole(lt), Rows(l, k, 128));
+  Copy(b, b.Whole(rt), Rows(r, k, 512));
+  Attrs a;
+  a.accumulate = accumulate;
+  b.Emit(Opcode::kNcMatmul, {b.Whole(acc)}, {b.Whole(lt), b.Whole(rt)}, a);
+  b.EndLoop();
+  const TensorId out = b.Sbuf("out", {128, 512});
+  b.Emit(Opcode::kTensorCopy, {b.Whole(out)}, {b.Whole(acc)});
+  Copy(b, b.Whole(y), b.Whole(out));
+}
+
+// Every iteration of a loop stores tile `position(i)` of the output.
+void StoreAt(ProgramBuilder& b, LoopKind kind, int64_t trips, const std::function<Affine(SymbolId)>& position,
+             std::vector<Affine> (*mask)(SymbolId) = nullptr) {
+  const TensorId y = b.Output("y", {512, 4});
+  const SymbolId i = b.BeginLoop("i", trips, kind);
+  const TensorId t = b.Sbuf("t", {128, 4});
+  b.Emit(Opcode::kMemset, {b.Whole(t)});
+  Access dst = Tile(y, {128, 4}, {position(i) + Dim(0), Dim(1)});
+  if (mask != nullptr) dst.mask = mask(i);
+  Copy(b, dst, b.Whole(t));
+  b.EndLoop();
+}
+
+// `count` tiles of [128, free] bytes-by-4, all alive when they are summed up at the end.
+void ManyTiles(ProgramBuilder& b, int count, int64_t free, bool used_at_once, bool psum = false) {
+  WithOutput(b, [&] {
+    std::vector<TensorId> tiles;
+    const TensorId sink = b.Sbuf("sink", {128, 1});
+    const auto use = [&](TensorId t) {
+      Attrs a = Op(AluOp::kAdd);
+      a.axes = {1};
+      b.Emit(Opcode::kTensorReduce, {b.Whole(sink)}, {b.Whole(t)}, a);
+    };
+    for (int k = 0; k < count; ++k) {
+      const std::string name = "t" + std::to_string(k);
+      tiles.push_back(psum ? b.Psum(name, {128, free}) : b.Sbuf(name, {128, free}));
+      b.Emit(Opcode::kMemset, {b.Whole(tiles.back())});
+      if (!used_at_once) use(tiles.back());
+    }
+    for (int k = 0; used_at_once && k < count; ++k) use(tiles[static_cast<size_t>(k)]);
+  });
+}
+
+// A tensor of 64 blocks of [128, 2048] float32 (512 KiB per partition in all); read in the same loop or a
+// second one.
+void Blocks(ProgramBuilder& b, bool same_loop) {
+  WithOutput(b, [&] {
+    const TensorId t = b.Sbuf("blocks", {64, 128, 2048}, DType::kFloat32, 1);
+    const TensorId sink = b.Sbuf("sink", {64, 128, 1}, DType::kFloat32, 1);
+    SymbolId i = b.BeginLoop("i", 64);
+    const auto block = [&](TensorId id, int64_t free) {
+      return Tile(id, {128, free}, {Sym(i), Dim(0), Dim(1)});
+    };
+    b.Emit(Opcode::kMemset, {block(t, 2048)});
+    if (!same_loop) {
+      b.EndLoop();
+      i = b.BeginLoop("j", 64);
+    }
+    Attrs a = Op(AluOp::kAdd);
+    a.axes = {1};
+    b.Emit(Opcode::kTensorReduce, {block(sink, 1)}, {block(t, 2048)}, a);
+    b.EndLoop();
+  });
+}
+
+std::vector<Case> Cases() {
+  return {
+      {"ExactTiles", "", 0, [](auto& b) { RowCopy(b, 512, 4, false); }},
+      {"RaggedTileWithMask", "", 0, [](auto& b) { RowCopy(b, 500, 4, true); }},
+      {"RaggedTileWithoutMask", "err_tensor_access_out_of_bound", 1,
+       [](auto& b) { RowCopy(b, 500, 4, false); }},
+      {"TripCountRoundedDown", "output_partly_written", 1, [](auto& b) { RowCopy(b, 500, 3, true); }},
+      {"ZeroTrips", "err_tensor_output_not_written_to", 1, [](auto& b) { RowCopy(b, 500, 0, true); }},
+      {"MaskThatIsNeverTrue", "err_tensor_output_not_written_to", 1,
+       [](auto& b) {
+         StoreAt(
+             b, LoopKind::kAffine, 4, [](SymbolId i) { return Sym(i, 128); },
+             +[](SymbolId i) { return std::vector<Affine>{Sym(i) - Const(4)}; });
+       }},
+      {"NegativeIndex", "err_tensor_access_out_of_bound", 2,
+       [](auto& b) { StoreAt(b, LoopKind::kAffine, 4, [](SymbolId i) { return Sym(i, 128) - Const(1); }); }},
+      {"IndexByQuotientAndRemainder", "", 0,
+       [](auto& b) {
+         StoreAt(b, LoopKind::kAffine, 4,
+                 [&b](SymbolId i) { return Sym(b.FloorDiv(Sym(i), 2), 256) + Sym(b.Mod(Sym(i), 2), 128); });
+       }},
+      {"MaskOnTheDestinationBoundsTheSource", "", 0,
+       [](auto& b) {
+         const TensorId x = b.Input("x", {100, 4}), y = b.Output("y", {100, 4});
+         const TensorId t = b.Sbuf("t", {128, 4});
+         b.Emit(Opcode::kMemset, {b.Whole(t)});
+         Access tile = b.Whole(t);
+         tile.mask = {Const(99) - Dim(0)};
+         Copy(b, tile, Tile(x, {128, 4}, {Dim(0), Dim(1)}));
+         Copy(b, Tile(y, {128, 4}, {Dim(0), Dim(1)}), tile);
+       }},
+      {"NoOutput", "err_tensor_output_not_written_to", 0,
+       [](auto& b) {
+         b.Emit(Opcode::kMemset, {b.Whole(b.Sbuf("t", {128, 1}))});
+       }},
+      {"StoreIntoAParameter", "err_cannot_update_immutable_parameter", 1,
+       [](auto& b) {
+         WithOutput(b, [&] {
+           const TensorId x = b.Input("x", {128, 4});
+           Copy(b, b.Whole(x), b.Whole(x));
+         });
+       }},
+      {"SumInPlace", "", 0, [](auto& b) { Accumulate(b, true); }},
+      {"OverwrittenByEachIteration", "err_unexpected_output_dependencies", 3,
+       [](auto& b) { Accumulate(b, false); }},
+      {"MatmulAccumulation", "", 0, [](auto& b) { MatmulOverK(b, true); }},
+      {"MatmulOverwrites", "err_unexpected_output_dependencies", 4, [](auto& b) { MatmulOverK(b, false); }},
+      {"OverlappingStores", "err_unexpected_output_dependencies", 2,
+       [](auto& b) { StoreAt(b, LoopKind::kAffine, 4, [](SymbolId i) { return Sym(i, 127); }); }},
+      {"OverlappingStoresInOrder", "output_partly_written", 1,
+       [](auto& b) { StoreAt(b, LoopKind::kSequential, 4, [](SymbolId i) { return Sym(i, 127); }); }},
+      {"OneIterationStoresByMask", "", 0,
+       [](auto& b) {
+         const TensorId y = b.Output("y", {128, 4});
+         const SymbolId i = b.BeginLoop("i", 4);
+         const TensorId t = b.Sbuf("t", {128, 4});
+         b.Emit(Opcode::kMemset, {b.Whole(t)});
+         Copy(b, Tile(y, {128, 4}, {Dim(0), Dim(1)}, {Sym(i) - Const(3)}), b.Whole(t));
+         b.EndLoop();
+       }},
+      {"ProgramsStoreTheirOwnRows", "", 0,
+       [](auto& b) { StoreAt(b, LoopKind::kSpmd, 4, [](SymbolId i) { return Sym(i, 128); }); }},
+      {"ProgramsStoreTheSameRows", "err_unexpected_output_dependencies", 2,
+       [](auto& b) { StoreAt(b, LoopKind::kSpmd, 4, [](SymbolId) { return Const(0); }); }},
+      {"InnerLoopCoversEachTile", "", 0,
+       [](auto& b) {
+         const TensorId y = b.Output("y", {512, 64});
+         const TensorId t = b.Sbuf("t", {128, 16});
+         b.Emit(Opcode::kMemset, {b.Whole(t)});
+         const SymbolId i = b.BeginLoop("i", 4), j = b.BeginLoop("j", 4);
+         Copy(b, Tile(y, {128, 16}, {Sym(i, 128) + Dim(0), Sym(j, 16) + Dim(1)}), b.Whole(t));
+         b.EndLoop();
+         b.EndLoop();
+       }},
+      {"InnerLoopForgotTheOuterIndex", "err_unexpected_output_dependencies", 2,
+       [](auto& b) {
+         const TensorId y = b.Output("y", {128, 64});
+         const TensorId t = b.Sbuf("t", {128, 16});
+         b.Emit(Opcode::kMemset, {b.Whole(t)});
+         b.BeginLoop("i", 4);
+         const SymbolId j = b.BeginLoop("j", 4);
+         Copy(b, Tile(y, {128, 16}, {Dim(0), Sym(j, 16) + Dim(1)}), b.Whole(t));
+         b.EndLoop();
+         b.EndLoop();
+       }},
+      {"ReadOfATileNeverWritten", "err_tensor_read_before_write", 1,
+       [](auto& b) {
+         const TensorId y = b.Output("y", {128, 4});
+         Copy(b, b.Whole(y), b.Whole(b.Sbuf("t", {128, 4})));
+       }},
+      {"ReadBeforeTheOnlyWrite", "err_tensor_read_before_write", 1,
+       [](auto& b) {
+         const TensorId y = b.Output("y", {128, 4}), t = b.Sbuf("t", {128, 4});
+         Copy(b, b.Whole(y), b.Whole(t));
+         b.Emit(Opcode::kMemset, {b.Whole(t)});
+       }},
+      {"ReadOfWhatTheLastIterationWrote", "", 0,
+       [](auto& b) {
+         const TensorId y = b.Output("y", {512, 4}), t = b.Sbuf("t", {128, 4});
+         const SymbolId i = b.BeginLoop("i", 4, LoopKind::kSequential);
+         Copy(b, Rows(y, i, 4), b.Whole(t));
+         b.Emit(Opcode::kMemset, {b.Whole(t)});
+         b.EndLoop();
+       }},
+      // 176 KiB = 11 * 4096 floats per partition; the sum takes the place of the first tile that ends.
+      {"SbufFull", "", 0, [](auto& b) { ManyTiles(b, 11, 4096, true); }},
+      {"SbufOverfull", "err_sbuf_capacity_exceeded", 12, [](auto& b) { ManyTiles(b, 12, 4096, true); }},
+      {"SbufReused", "", 0, [](auto& b) { ManyTiles(b, 40, 4096, false); }},
+      {"PsumFull", "", 0, [](auto& b) { ManyTiles(b, 8, 512, true, true); }},
+      {"PsumOverfull", "err_psum_capacity_exceeded", 9, [](auto& b) { ManyTiles(b, 9, 512, true, true); }},
+      {"IllegalInstruction", "err_num_partition_exceed_arch_limit", 1,
+       [](auto& b) {
+         const TensorId x = b.Input("x", {256, 4}), y = b.Output("y", {256, 4}), t = b.Sbuf("t", {256, 4});
+         Copy(b, b.Whole(t), b.Whole(x));
+         Copy(b, b.Whole(y), b.Whole(t));
+       }},
+  };
+}
+
+class Rules : public ::testing::TestWithParam<Case> {};
+
+TEST_P(Rules, FindWhatIsWrongAndNothingElse) {
+  ProgramBuilder b;
+  GetParam().build(b);
+  const std::vector<Diagnostic> found = Check(b.BuildUnchecked());
+  if (GetParam().rule.empty()) {
+    EXPECT_TRUE(found.empty()) << found[0].rule << ": " << found[0].message;
+    return;
+  }
+  std::string all;
+  bool hit = false;
+  for (const Diagnostic& d : found) {
+    all += d.rule + " line " + std::to_string(d.line) + ": " + d.message + "\n";
+    hit = hit || (d.rule == GetParam().rule && d.line == GetParam().line);
+    if (d.severity == Severity::kError) {
+      EXPECT_EQ(d.rule, GetParam().rule) << d.message;
+    }
+    EXPECT_FALSE(d.message.empty() || d.limit.empty() || d.actual.empty() || d.hint.empty()) << d.rule;
+  }
+  EXPECT_TRUE(hit) << all;
+}
+
+INSTANTIATE_TEST_SUITE_P(Programs, Rules, ::testing::ValuesIn(Cases()),
+                         [](const auto& c) { return c.param.name; });
+
+std::string FirstMessage(const std::function<void(ProgramBuilder&)>& build) {
+  ProgramBuilder b;
+  build(b);
+  const std::vector<Diagnostic> found = Check(b.BuildUnchecked());
+  return found.empty() ? "" : found[0].message;
+}
+
+TEST(RuleMessages, BoundsNameTheRangeTheAxisAndAnIteration) {
+  EXPECT_EQ(FirstMessage([](auto& b) { RowCopy(b, 500, 4, false); }),
+            "'dma_copy' accesses hbm tensor 'x' [500, 512] out of bound: index range [0, 511] of axis 0 "
+            "exceeds its "
+            "size of 500 (index 500 at i = 3)");
+}
+
+TEST(RuleMessages, DependencesNameTwoIterationsAndTheElement) {
+  EXPECT_THAT(FirstMessage([](auto& b) { Accumulate(b, false); }),
+              HasSubstr("tensor 'sum' [128, 512]: i = 0 and i = 1 both write element [0, 0]"));
+}
+
+TEST(RuleMessages, CapacityNamesTheLargestTiles) {
+  const std::string message = FirstMessage([](auto& b) { ManyTiles(b, 12, 4096, true); });
+  EXPECT_THAT(message, HasSubstr("need 196608 bytes of each sbuf partition; 180224 are available"));
+  EXPECT_THAT(message, HasSubstr("'t0' [128, 4096] float32 (line 1, 16384 bytes)"));
+  EXPECT_THAT(message, HasSubstr("GCA046"));
+}
+
+// Block tensors are deprecated, so these programs always carry a warning.
+std::set<std::string> ErrorsOf(const std::function<void(ProgramBuilder&)>& build) {
+  ProgramBuilder b;
+  build(b);
+  std::set<std::string> rules;
+  for (const Diagnostic& d : Check(b.BuildUnchecked())) {
+    if (d.severity == Severity::kError) rules.insert(d.rule);
+  }
+  return rules;
+}
+
+TEST(Capacity, CountsOneBlockWhereEachIterationUsesItsOwn) {
+  EXPECT_THAT(ErrorsOf([](auto& b) { Blocks(b, true); }), ::testing::IsEmpty());
+}
+
+TEST(Capacity, CountsAllBlocksThatASecondLoopReads) {
+  EXPECT_THAT(ErrorsOf([](auto& b) { Blocks(b, false); }),
+              ::testing::ElementsAre("err_sbuf_capacity_exceeded"));
+}
+
+TEST(Check, StopsCountingAtItsLimit) {
+  ProgramBuilder b;
+  const TensorId x = b.Sbuf("x", {128, 600});
+  for (int i = 0; i < 500; ++i) b.Emit(Opcode::kBnStats, {b.Whole(b.Sbuf("s", {128, 6}))}, {b.Whole(x)});
+  EXPECT_EQ(Check(b.BuildUnchecked()).size(), kMaxFindings);
+}
+
+}  // namespace
+}  // namespace nkiagent::nki::check
