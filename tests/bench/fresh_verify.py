@@ -1,0 +1,28 @@
+"""The same verify without a warm parent: a fresh interpreter imports torch, runs the reference for three seeds and exits.
+
+Compared with the Verify RPC by run_bench.py. It does less than the RPC (no kernel is executed), so the ratio is a lower bound.
+"""
+
+import importlib.util
+import sys
+
+import torch
+
+
+def main() -> None:
+    spec = importlib.util.spec_from_file_location("task", sys.argv[1])
+    assert spec is not None and spec.loader is not None
+    task = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(task)
+    torch.manual_seed(0)
+    model = task.Model(*task.get_init_inputs()).eval()
+    for seed in range(3):
+        torch.manual_seed(seed)
+        inputs = task.get_inputs()
+        with torch.no_grad():
+            expected = model(*inputs)
+        assert torch.allclose(expected, expected, atol=1e-3, rtol=1e-3)
+
+
+if __name__ == "__main__":
+    main()
