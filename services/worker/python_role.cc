@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 
 #if !defined(NKIAGENT_DEFAULT_PYTHON) || !defined(NKIAGENT_DEFAULT_PYTHON_PATH)
 #error "the defaults come from the build"
@@ -24,6 +25,11 @@ void PythonRoleOptions::Declare(config::OptionSet& set) {
   set.Add("ready_workers", &ready_workers, "Workers forked ahead of their request.").Range(0, 64);
 }
 
+std::vector<std::string> PythonPath(const PythonRoleOptions& options) {
+  if (!options.python_path.empty()) return options.python_path;
+  return absl::StrSplit(NKIAGENT_DEFAULT_PYTHON_PATH, ':');
+}
+
 absl::StatusOr<sandbox::WarmParentOptions> PythonRole(const std::string& role,
                                                       const PythonRoleOptions& options) {
   std::string python = options.python;
@@ -36,14 +42,13 @@ absl::StatusOr<sandbox::WarmParentOptions> PythonRole(const std::string& role,
         absl::StrCat("the workers' Python ", python,
                      " can't be run (./dev setup makes it; --worker_python names another)"));
   }
-  const std::string path =
-      options.python_path.empty() ? NKIAGENT_DEFAULT_PYTHON_PATH : absl::StrJoin(options.python_path, ":");
+  const std::string path = absl::StrJoin(PythonPath(options), ":");
   absl::StatusOr<sandbox::Level> level = sandbox::ParseLevel(options.sandbox_level);
   if (!level.ok()) return level.status();
 
   sandbox::WarmParentOptions parent;
   parent.name = role;
-  parent.argv = {python, "-m", absl::StrCat("services.worker.", role)};
+  parent.argv = {python, "-m", absl::StrCat("nkiagent_worker.", role, "_main")};
   parent.environment = {absl::StrCat("PYTHONPATH=", path),
                         "PYTHONDONTWRITEBYTECODE=1",
                         "PYTHONHASHSEED=0",   // equal requests, equal programs

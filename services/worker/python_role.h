@@ -31,6 +31,9 @@ struct PythonRoleOptions {
   void Declare(config::OptionSet& set);
 };
 
+// The folders of the role's PYTHONPATH.
+std::vector<std::string> PythonPath(const PythonRoleOptions& options);
+
 // What WarmParent::Start takes for `role` ("trace", "reference"). INVALID_ARGUMENT for an unknown level,
 // NOT_FOUND if the interpreter does not exist.
 absl::StatusOr<sandbox::WarmParentOptions> PythonRole(const std::string& role,
