@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Checks the style of every .proto under a folder: python3 proto/lint.py [FOLDER].
 
-protoc says whether the files are protos at all (its warnings count as errors, so an unused import is one). The rest are
-rules of this repository: packages follow folders, names follow the usual proto style, each RPC has its own request and
-response, and everything has a comment, since the comments are the manual. Prints FILE:LINE: MESSAGE for each finding and
-exits with 1 if there is any, with 2 if it could not look.
+protoc says whether the files are protos at all (its warnings count as errors, so an unused import is one). The
+rest are rules of this repository: packages follow folders, names follow the usual proto style, each RPC has its
+own request and response, and everything has a comment, since the comments are the manual. Prints
+FILE:LINE: MESSAGE for each finding and exits with 1 if there is any, with 2 if it could not look.
 """
 
 import argparse
@@ -210,7 +210,11 @@ class FileLinter:
         if not SNAKE.match(name):
             self.say(item.line, f"field {owner}.{name} is not lower_snake_case")
         last = name.rsplit("_", 1)[-1]
-        if item.words[0] == "repeated" and not last.endswith("s") and last not in UNCOUNTABLE | IRREGULAR_PLURALS:
+        if (
+            item.words[0] == "repeated"
+            and not last.endswith("s")
+            and last not in UNCOUNTABLE | IRREGULAR_PLURALS
+        ):
             self.say(item.line, f"repeated field {owner}.{name} is not plural")
         if item.words[0] == "required":
             self.say(item.line, f"field {owner}.{name} is required")
@@ -268,7 +272,9 @@ def check_with_protoc(root: pathlib.Path, paths: list[pathlib.Path]) -> list[Fin
     if protoc is None:
         raise RuntimeError("protoc is not installed (package protobuf-compiler)")
     with tempfile.TemporaryDirectory() as scratch:
-        command = [protoc, "-I", str(root), f"--descriptor_set_out={scratch}/set"] + [str(path) for path in paths]
+        command = [protoc, "-I", str(root), f"--descriptor_set_out={scratch}/set"] + [
+            str(path) for path in paths
+        ]
         result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     findings = []
     for line in result.stderr.splitlines():
@@ -278,7 +284,9 @@ def check_with_protoc(root: pathlib.Path, paths: list[pathlib.Path]) -> list[Fin
         else:
             name, _, message = line.partition(": ")
             known = message and (root / name).is_file()
-            findings.append(Finding(root / name if known else root, 1, f"protoc: {message if known else line}"))
+            findings.append(
+                Finding(root / name if known else root, 1, f"protoc: {message if known else line}")
+            )
     if result.returncode != 0 and not findings:
         findings.append(Finding(root, 1, f"protoc failed with exit code {result.returncode}"))
     return findings

@@ -69,7 +69,12 @@ def test_accepts_a_good_file(tmp_path: pathlib.Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "line", "message"),
     [
-        ("package nkiagent.echo.v1", "package nkiagent.other.v1", 4, "stands in the folder of package nkiagent.echo.v1"),
+        (
+            "package nkiagent.echo.v1",
+            "package nkiagent.other.v1",
+            4,
+            "stands in the folder of package nkiagent.echo.v1",
+        ),
         ("// A service that echoes.\n", "", 1, "begins with no comment"),
         ("// Echoes.", f"{SMALL_ENUM}// Echoes.", 15, "enum echo_kind is not PascalCase"),
         ("ECHO_LOUD", "LOUD", 11, "does not begin with ECHO_"),
@@ -95,7 +100,11 @@ def test_names_the_broken_rule_and_its_line(
 ) -> None:
     assert old in GOOD
     write(tmp_path, GOOD.replace(old, new))
-    write(tmp_path, '// Nothing.\nsyntax = "proto3";\n\npackage nkiagent.echo.v1;\n', "nkiagent/echo/v1/unused.proto")
+    write(
+        tmp_path,
+        '// Nothing.\nsyntax = "proto3";\n\npackage nkiagent.echo.v1;\n',
+        "nkiagent/echo/v1/unused.proto",
+    )
     assert lint.main([str(tmp_path)]) == 1
     output = capsys.readouterr().out
     assert message in output
@@ -103,7 +112,8 @@ def test_names_the_broken_rule_and_its_line(
 
 
 def test_reports_a_message_shared_by_two_rpcs(tmp_path: pathlib.Path) -> None:
-    shout = "  // Shouts. Idempotent. A sensible deadline is 1 s.\n  rpc Shout(SayRequest) returns (SayResponse);\n"
+    comment = "  // Shouts. Idempotent. A sensible deadline is 1 s.\n"
+    shout = comment + "  rpc Shout(SayRequest) returns (SayResponse);\n"
     write(tmp_path, GOOD.replace("}\n\n// What to say.", shout + "}\n\n// What to say."))
     messages = [finding.message for finding in lint.lint(tmp_path)]
     assert "rpc EchoService.Shout shares SayRequest with rpc EchoService.Say" in messages

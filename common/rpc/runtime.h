@@ -63,14 +63,14 @@ class Runtime {
 grpc::ServerUnaryReactor* RunUnary(Runtime& runtime, grpc::CallbackServerContext* context, std::string method,
                                    std::function<absl::Status(const CallContext&)> work);
 
-// Starts work that some other thread will end by calling `done` once, with the call's status. It doesn't block and
-// doesn't throw.
+// Starts work that some other thread will end by calling `done` once, with the call's status. It doesn't
+// block and doesn't throw.
 using AsyncWork = std::function<void(const CallContext& call, std::function<void(const absl::Status&)> done)>;
 
-// As RunUnary, for work that waits without a thread: `work` is called on gRPC's own thread, and the executor has no
-// part in it. The CallContext, like `request` and `response`, lives until `done` is called.
-grpc::ServerUnaryReactor* RunUnaryAsync(Runtime& runtime, grpc::CallbackServerContext* context, std::string method,
-                                        const AsyncWork& work);
+// As RunUnary, for work that waits without a thread: `work` is called on gRPC's own thread, and the executor
+// has no part in it. The CallContext, like `request` and `response`, lives until `done` is called.
+grpc::ServerUnaryReactor* RunUnaryAsync(Runtime& runtime, grpc::CallbackServerContext* context,
+                                        std::string method, const AsyncWork& work);
 
 }  // namespace nkiagent::rpc
 

@@ -1,0 +1,148 @@
+#include "services/llm_gateway/call_memory.h"
+
+#include <algorithm>
+#include <optional>
+#include <stop_token>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+
+namespace nkiagent::llm_gateway {
+
+// One caller of a call in progress.
+struct CallMemory::Waiter {
+  Done done;
+  std::optional<std::stop_callback<std::function<void()>>> on_stop;
+};
+
+struct CallMemory::Entry {
+  std::string fingerprint;
+  std::optional<GenerateResponse> answer;        // of a call that is done
+  std::vector<std::shared_ptr<Waiter>> waiters;  // of a call in progress
+  std::stop_source stop;                         // cancels it
+  size_t bytes = 0;
+  std::list<std::string>::iterator age;  // of a call that is done: its place in `ages`
+};
+
+struct CallMemory::State {
+  explicit State(CallMemoryOptions o) : options(o) {}
+
+  const CallMemoryOptions options;
+  mutable absl::Mutex mutex;
+  std::map<std::string, std::shared_ptr<Entry>> entries ABSL_GUARDED_BY(mutex);
+  std::list<std::string> ages ABSL_GUARDED_BY(mutex);  // ids of answers, oldest first
+  size_t bytes ABSL_GUARDED_BY(mutex) = 0;
+
+  // Remembers the answer, or forgets the call; then tells all who wait.
+  void Complete(const std::string& id, const std::shared_ptr<Entry>& entry,
+                const absl::StatusOr<GenerateResponse>& result) {
+    std::vector<std::shared_ptr<Waiter>> waiters;
+    {
+      absl::MutexLock lock(&mutex);
+      waiters.swap(entry->waiters);
+      // An entry that was abandoned has made room for another call with its id.
+      const auto found = entries.find(id);
+      if (found != entries.end() && found->second == entry) {
+        if (result.ok()) {
+          Remember(id, entry, *result);
+        } else {
+          entries.erase(found);
+        }
+      }
+    }
+    for (size_t i = 0; i < waiters.size(); ++i) {
+      absl::StatusOr<GenerateResponse> copy = result;
+      if (i > 0 && copy.ok()) copy->set_cached(true);
+      waiters[i]->done(std::move(copy));
+    }
+  }
+
+  void Remember(const std::string& id, const std::shared_ptr<Entry>& entry, const GenerateResponse& answer)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    entry->answer = answer;
+    entry->bytes = answer.ByteSizeLong() + id.size() + entry->fingerprint.size();
+    entry->age = ages.insert(ages.end(), id);
+    bytes += entry->bytes;
+    while (!ages.empty() && (ages.size() > options.max_answers || bytes > options.max_bytes)) {
+      const auto oldest = entries.find(ages.front());
+      bytes -= oldest->second->bytes;
+      entries.erase(oldest);
+      ages.pop_front();
+    }
+  }
+
+  // A caller is gone. With the last of them the call is cancelled, and its id is free.
+  void Abandon(const std::string& id, const std::shared_ptr<Entry>& entry, const Waiter* waiter) {
+    std::shared_ptr<Waiter> gone;
+    bool last = false;
+    {
+      absl::MutexLock lock(&mutex);
+      const auto found = std::find_if(entry->waiters.begin(), entry->waiters.end(),
+                                      [&](const auto& w) { return w.get() == waiter; });
+      if (found == entry->waiters.end()) return;
+      gone = std::move(*found);
+      entry->waiters.erase(found);
+      last = entry->waiters.empty();
+      if (last) {
+        const auto current = entries.find(id);
+        if (current != entries.end() && current->second == entry) entries.erase(current);
+      }
+    }
+    if (last) entry->stop.request_stop();
+    gone->done(absl::CancelledError("the caller cancelled"));
+  }
+};
+
+CallMemory::CallMemory(CallMemoryOptions options) : state_(std::make_shared<State>(options)) {}
+
+CallMemory::~CallMemory() = default;
+
+void CallMemory::Run(const std::string& id, const std::string& fingerprint, const CallContext& context,
+                     const Call& call, Done done) {
+  auto waiter = std::make_shared<Waiter>();
+  std::shared_ptr<Entry> entry;
+  bool first = false;
+  {
+    absl::ReleasableMutexLock lock(&state_->mutex);
+    std::shared_ptr<Entry>& slot = state_->entries[id];
+    if (slot != nullptr && slot->fingerprint != fingerprint) {
+      lock.Release();
+      return done(absl::AlreadyExistsError(absl::StrCat("request_id ", id, " stands for another request")));
+    }
+    if (slot != nullptr && slot->answer.has_value()) {
+      GenerateResponse answer = *slot->answer;
+      lock.Release();
+      answer.set_cached(true);
+      return done(std::move(answer));
+    }
+    first = slot == nullptr;
+    if (first) {
+      slot = std::make_shared<Entry>();
+      slot->fingerprint = fingerprint;
+    }
+    entry = slot;
+    waiter->done = std::move(done);
+    entry->waiters.push_back(waiter);
+  }
+  waiter->on_stop.emplace(context.stop_token(), [state = state_, id, entry, raw = waiter.get()] {
+    state->Abandon(id, entry, raw);
+  });
+  if (!first) return;
+  const CallContext shared(context.request_id(), context.deadline(), entry->stop.get_token());
+  call(shared, [state = state_, id, entry](absl::StatusOr<GenerateResponse> result) {
+    state->Complete(id, entry, result);
+  });
+}
+
+size_t CallMemory::in_progress() const {
+  absl::MutexLock lock(&state_->mutex);
+  return state_->entries.size() - state_->ages.size();
+}
+
+size_t CallMemory::remembered() const {
+  absl::MutexLock lock(&state_->mutex);
+  return state_->ages.size();
+}
+
+}  // namespace nkiagent::llm_gateway

@@ -1,0 +1,94 @@
+#include "services/llm_gateway/call_queue.h"
+
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "common/rpc/status.h"
+
+namespace nkiagent::llm_gateway {
+
+struct CallQueue::Waiter {
+  Ready ready;
+  std::optional<Scheduler::TimerId> timer;
+  std::optional<std::stop_callback<std::function<void()>>> on_stop;
+};
+
+CallQueue::CallQueue(std::string name, int max_running, int max_waiting, Scheduler* scheduler)
+    : name_(std::move(name)), max_running_(max_running), max_waiting_(max_waiting), scheduler_(scheduler) {}
+
+void CallQueue::Enter(const rpc::CallContext& context, Ready ready) {
+  auto waiter = std::make_shared<Waiter>();
+  uint64_t number = 0;
+  {
+    absl::ReleasableMutexLock lock(&mutex_);
+    if (running_ < max_running_) {
+      ++running_;
+      lock.Release();
+      ready(std::make_shared<Ticket>(this));
+      return;
+    }
+    if (static_cast<int>(waiters_.size()) >= max_waiting_) {
+      lock.Release();
+      ready(rpc::WithRetryAfter(absl::ResourceExhaustedError(absl::StrCat(
+                                    "model ", name_, " has ", max_running_, " calls running and ",
+                                    max_waiting_, " waiting, which is as many as it may")),
+                                absl::Seconds(5)));
+      return;
+    }
+    number = next_number_++;
+    waiter->ready = std::move(ready);
+    if (context.deadline() != absl::InfiniteFuture()) {
+      waiter->timer = scheduler_->RunAt(context.deadline(), [this, number] {
+        Drop(number, absl::DeadlineExceededError("the deadline passed while the call waited for its turn"));
+      });
+    }
+    waiters_.emplace(number, waiter);
+  }
+  // Outside the lock: the callback runs at once if the stop was requested already. It must be complete before
+  // anyone destroys the waiter, which `waiter` here guarantees.
+  waiter->on_stop.emplace(context.stop_token(), [this, number] {
+    Drop(number, absl::CancelledError("the caller cancelled while the call waited for its turn"));
+  });
+}
+
+void CallQueue::Leave() {
+  std::shared_ptr<Waiter> next;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (waiters_.empty()) {
+      --running_;
+      return;
+    }
+    next = std::move(waiters_.begin()->second);
+    waiters_.erase(waiters_.begin());
+  }
+  if (next->timer.has_value()) scheduler_->CancelTimer(*next->timer);
+  // The ticket passes from the one who leaves to the next.
+  next->ready(std::make_shared<Ticket>(this));
+}
+
+void CallQueue::Drop(uint64_t number, const absl::Status& status) {
+  std::shared_ptr<Waiter> waiter;
+  {
+    absl::MutexLock lock(&mutex_);
+    const auto found = waiters_.find(number);
+    if (found == waiters_.end()) return;
+    waiter = std::move(found->second);
+    waiters_.erase(found);
+  }
+  if (waiter->timer.has_value()) scheduler_->CancelTimer(*waiter->timer);
+  waiter->ready(status);
+}
+
+int CallQueue::running() const {
+  absl::MutexLock lock(&mutex_);
+  return running_;
+}
+
+int CallQueue::waiting() const {
+  absl::MutexLock lock(&mutex_);
+  return static_cast<int>(waiters_.size());
+}
+
+}  // namespace nkiagent::llm_gateway

@@ -1,0 +1,83 @@
+// What the tests of this folder share.
+#ifndef SERVICES_LLM_GATEWAY_TEST_UTIL_H_
+#define SERVICES_LLM_GATEWAY_TEST_UTIL_H_
+
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <utility>
+
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "services/llm_gateway/provider.h"
+
+namespace nkiagent::llm_gateway {
+
+// A conversation of one user message.
+inline GenerateRequest Ask(const std::string& model, const std::string& text) {
+  GenerateRequest request;
+  request.set_model(model);
+  nkiagent::llm::v1::Message* message = request.add_messages();
+  message->set_role(nkiagent::llm::v1::ROLE_USER);
+  message->add_content()->set_text(text);
+  return request;
+}
+
+inline void AddTool(const std::string& name, GenerateRequest* request) {
+  nkiagent::llm::v1::Tool* tool = request->add_tools();
+  tool->set_name(name);
+  tool->set_description("Tool " + name);
+  tool->set_parameters_json_schema(R"({"type": "object", "properties": {"source": {"type": "string"}}})");
+}
+
+// Catches one answer.
+class Answer {
+ public:
+  Provider::Done Catch() {
+    return [state = state_](absl::StatusOr<GenerateResponse> result) {
+      absl::MutexLock lock(&state->mutex);
+      ++state->times;
+      state->result = std::move(result);
+    };
+  }
+
+  // Waits for it, at most 30 s; INTERNAL if it did not come.
+  absl::StatusOr<GenerateResponse> Wait() {
+    absl::MutexLock lock(&state_->mutex);
+    const auto ready = [this] { return state_->result.has_value(); };
+    if (!state_->mutex.AwaitWithTimeout(absl::Condition(&ready), absl::Seconds(30))) {
+      return absl::InternalError("no answer came");
+    }
+    return *state_->result;
+  }
+
+  bool ready() const {
+    absl::MutexLock lock(&state_->mutex);
+    return state_->result.has_value();
+  }
+  int times() const {
+    absl::MutexLock lock(&state_->mutex);
+    return state_->times;
+  }
+
+ private:
+  struct State {
+    absl::Mutex mutex;
+    std::optional<absl::StatusOr<GenerateResponse>> result;
+    int times = 0;
+  };
+  std::shared_ptr<State> state_ = std::make_shared<State>();
+};
+
+// A context with a stop source of its own.
+struct Caller {
+  std::stop_source stop;
+  absl::Time deadline = absl::InfiniteFuture();
+  CallContext context() const { return CallContext("test", deadline, stop.get_token()); }
+};
+
+}  // namespace nkiagent::llm_gateway
+
+#endif  // SERVICES_LLM_GATEWAY_TEST_UTIL_H_

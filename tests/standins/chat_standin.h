@@ -1,0 +1,45 @@
+// Runs tests/standins/chat_standin.py for a test.
+#ifndef TESTS_STANDINS_CHAT_STANDIN_H_
+#define TESTS_STANDINS_CHAT_STANDIN_H_
+
+#include <sys/types.h>
+
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "absl/status/statusor.h"
+
+namespace nkiagent::standins {
+
+inline constexpr char kAnthropicKey[] = "sk-ant-standin-0123456789";
+inline constexpr char kOpenAiKey[] = "sk-standin-9876543210";
+
+// One server process, ended by the destructor.
+class ChatStandin {
+ public:
+  // Returns once it serves. Needs NKI_PYTHON and NKI_SOURCE_DIR in the environment, as ctest sets them.
+  static absl::StatusOr<std::unique_ptr<ChatStandin>> Start();
+  ~ChatStandin();
+
+  // "http://127.0.0.1:1234"
+  std::string url() const;
+
+  // The requests so far, see the script.
+  nlohmann::json Log() const;
+  // Those for one model.
+  nlohmann::json Log(const std::string& model) const;
+  // Waits until so many requests for `model` have seen `event`; false after 20 s.
+  bool Await(const std::string& model, const std::string& event, int count = 1) const;
+
+ private:
+  ChatStandin(pid_t pid, int stdin_fd, int port) : pid_(pid), stdin_fd_(stdin_fd), port_(port) {}
+
+  const pid_t pid_;
+  const int stdin_fd_;
+  const int port_;
+};
+
+}  // namespace nkiagent::standins
+
+#endif  // TESTS_STANDINS_CHAT_STANDIN_H_
