@@ -53,9 +53,9 @@ void Require(int socket, bool ok, absl::string_view step) {
   }
 }
 
-// SIGSYS: the filter's verdict, with the call's number. SIGABRT: as pid 1 of its namespace the child would not die of its
-// own signal, and abort() would end in a misleading SIGSEGV. Untrusted code may replace this handler; then the forbidden
-// call still doesn't happen, and the child is judged by what it does next.
+// SIGSYS: the filter's verdict, with the call's number. SIGABRT: as pid 1 of its namespace the child would
+// not die of its own signal, and abort() would end in a misleading SIGSEGV. Untrusted code may replace this
+// handler; then the forbidden call still doesn't happen, and the child is judged by what it does next.
 void RecordAndExit(int signal, siginfo_t* info, void*) {
   if (reply_header != nullptr) {
     reply_header->recorded_syscall = signal == SIGSYS ? info->si_syscall : -1;
@@ -69,7 +69,8 @@ void RestoreSignals() {
   action.sa_handler = SIG_DFL;
   for (int signal = 1; signal < NSIG; ++signal) {
     // Python's SIGPIPE and SIGXFSZ stay ignored: a closed pipe is an exception there, and default here.
-    if (signal != SIGKILL && signal != SIGSTOP && signal != SIGPIPE && signal != SIGXFSZ && signal != SIGINT) {
+    if (signal != SIGKILL && signal != SIGSTOP && signal != SIGPIPE && signal != SIGXFSZ &&
+        signal != SIGINT) {
       sigaction(signal, &action, nullptr);
     }
   }
@@ -83,7 +84,8 @@ void RestoreSignals() {
   sigprocmask(SIG_SETMASK, &none, nullptr);
 }
 
-// Puts the descriptors in their places and closes everything that the parent had open. `proc` must have served by then.
+// Puts the descriptors in their places and closes everything that the parent had open. /proc must have served
+// by then.
 void ArrangeDescriptors(const ChildContext& context) {
   // First above all targets, so that no dup2 overwrites a source.
   const int socket = fcntl(context.socket, F_DUPFD, 16);
@@ -98,18 +100,16 @@ void ArrangeDescriptors(const ChildContext& context) {
 }
 
 void EnterNamespaces(const ChildContext& context) {
-  Require(context.socket, MapIds(context.proc, context.inside_id, context.uid, context.gid));
-  const std::string options = absl::StrCat("mode=1777,size=", context.tmp_bytes);
-  Require(context.socket, mount("tmp", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options.c_str()) == 0,
-          "mounting a private tmp");
-  Require(context.socket, chdir("/tmp") == 0, "entering tmp");
+  Require(context.socket, MapIds(context.jail->proc_fd(), context.inside_id, context.uid, context.gid));
+  Require(context.socket, context.jail->MountPrivateTmp(context.tmp_bytes));
 }
 
 void DropPrivileges(const ChildContext& context) {
   if (context.level == Level::kNamespaces) {
     for (int capability = 0; capability <= CAP_LAST_CAP; ++capability) {
       // EINVAL: a capability that this kernel doesn't have.
-      Require(kChildSocket, prctl(PR_CAPBSET_DROP, capability) == 0 || errno == EINVAL, "dropping capabilities");
+      Require(kChildSocket, prctl(PR_CAPBSET_DROP, capability) == 0 || errno == EINVAL,
+              "dropping capabilities");
     }
     Require(kChildSocket, DropCapabilities());
   }
@@ -129,8 +129,8 @@ void SetLimits(const Limits& limits, Level level) {
   SetLimit(RLIMIT_CPU, limits.cpu_seconds);
   SetLimit(RLIMIT_FSIZE, limits.file_size_bytes);
   SetLimit(RLIMIT_NOFILE, limits.open_files);
-  // Outside a user namespace this counts all processes of the user on the machine, so it would hit the innocent; at
-  // level kSeccomp the filter refuses new processes anyway.
+  // Outside a user namespace this counts all processes of the user on the machine, so it would hit the
+  // innocent; at level kSeccomp the filter refuses new processes anyway.
   if (level != Level::kSeccomp) {
     SetLimit(RLIMIT_NPROC, limits.processes);
   }
@@ -170,7 +170,7 @@ void WriteReply(SharedMemory& memory, HandlerResult result) {
 
 }  // namespace
 
-void RunChild(const ChildContext& context, const Handler& handler) {
+void RunChild(const ChildContext& context, const Handler& handler, const Preparation& prepare) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   RestoreSignals();
   if (context.level == Level::kNamespaces) {
@@ -180,6 +180,9 @@ void RunChild(const ChildContext& context, const Handler& handler) {
   }
   ArrangeDescriptors(context);
   DropPrivileges(context);
+  if (prepare) {
+    prepare();
+  }
 
   absl::StatusOr<Packet> packet = ReceivePacket(kChildSocket);
   if (!packet.ok()) {
@@ -192,7 +195,8 @@ void RunChild(const ChildContext& context, const Handler& handler) {
   absl::StatusOr<SharedMemory> payload = SharedMemory::FromFd(std::move(packet->fds[0]));
   Require(kChildSocket, payload.status());
   Require(kChildSocket, payload->Map(SharedMemory::Access::kReadOnly));
-  Require(kChildSocket, request->payload_bytes <= payload->size(), "a payload that is longer than its memory");
+  Require(kChildSocket, request->payload_bytes <= payload->size(),
+          "a payload that is longer than its memory");
   absl::StatusOr<SharedMemory> reply = SharedMemory::FromFd(std::move(packet->fds[1]));
   Require(kChildSocket, reply.status());
   Require(kChildSocket, reply->size() >= kReplyHeaderBytes, "a reply memory without room for its header");
@@ -213,7 +217,8 @@ void RunChild(const ChildContext& context, const Handler& handler) {
   (void)!write(kChildSocket, &kStarted, 1);
   close(kChildSocket);
 
-  const absl::string_view text(reinterpret_cast<const char*>(payload->bytes().data()), request->payload_bytes);
+  const absl::string_view text(reinterpret_cast<const char*>(payload->bytes().data()),
+                               request->payload_bytes);
   WriteReply(*reply, RunHandler(handler, text, fds));
   _exit(0);
 }

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/match.h"
@@ -29,7 +30,8 @@ namespace {
 // Always present; the ones that are symbolic links on the host (merged /usr) become links.
 constexpr const char* kSystemPaths[] = {"/usr", "/bin", "/lib", "/lib64", "/lib32", "/etc/ld.so.cache"};
 constexpr const char* kDevices[] = {"/dev/null", "/dev/zero", "/dev/urandom"};
-// Where the new root is put together. Any folder does; the host's content of it is only covered in this namespace.
+// Where the new root is put together. Any folder does; the host's content of it is only covered in this
+// namespace.
 constexpr char kStage[] = "/tmp";
 
 absl::Status Failure(absl::string_view step) {
@@ -76,7 +78,8 @@ absl::Status Collect(const JailOptions& options, std::vector<Bind>& binds) {
     }
     Bind bind;
     bind.path = path;
-    const bool system = std::find(std::begin(kSystemPaths), std::end(kSystemPaths), path) != std::end(kSystemPaths);
+    const bool system =
+        std::find(std::begin(kSystemPaths), std::end(kSystemPaths), path) != std::end(kSystemPaths);
     if (S_ISLNK(info.st_mode) && system) {
       char target[PATH_MAX];
       const ssize_t length = readlink(path.c_str(), target, sizeof(target));
@@ -99,7 +102,8 @@ absl::Status Collect(const JailOptions& options, std::vector<Bind>& binds) {
   return absl::OkStatus();
 }
 
-// mkdir -p of the parents of `path` (relative to the working folder), then the last part as folder or empty file.
+// mkdir -p of the parents of `path` (relative to the working folder), then the last part as folder or empty
+// file.
 absl::Status MakeMountPoint(const std::string& path, bool folder) {
   std::string prefix = ".";
   const std::vector<std::string> parts = absl::StrSplit(path, '/', absl::SkipEmpty());
@@ -140,6 +144,14 @@ absl::Status Place(const Bind& bind) {
   }
   if (mount_setattr(AT_FDCWD, inside.c_str(), AT_RECURSIVE, &attributes, sizeof(attributes)) != 0) {
     return Failure(absl::StrCat("making ", bind.path, " read-only"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status MountTmp(const char* path, uint64_t bytes) {
+  const std::string options = absl::StrCat("mode=1777,size=", bytes);
+  if (mount("tmp", path, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options.c_str()) != 0) {
+    return Failure("mounting a private tmp");
   }
   return absl::OkStatus();
 }
@@ -205,10 +217,7 @@ absl::Status TryNamespaces(const JailOptions& options) {
   if (absl::Status status = MapIds(jail->proc_fd(), options.unprivileged_id, uid, gid); !status.ok()) {
     return status;
   }
-  if (mount("tmp", "/tmp", "tmpfs", 0, nullptr) != 0) {
-    return Failure("a private tmp for a child");
-  }
-  return absl::OkStatus();
+  return jail->MountPrivateTmp(options.tmp_bytes);
 }
 
 }  // namespace
@@ -246,7 +255,8 @@ absl::Status ProbeNamespaces(const JailOptions& options) {
 absl::StatusOr<Jail> Jail::Enter(const JailOptions& options) {
   const uid_t uid = geteuid();
   const gid_t gid = getegid();
-  // Root needs no user namespace for its mounts, and without one it can still become an ordinary user afterwards.
+  // Root needs no user namespace for its mounts, and without one it can still become an ordinary user
+  // afterwards.
   if (unshare(uid == 0 ? CLONE_NEWNS : CLONE_NEWUSER | CLONE_NEWNS) != 0) {
     return Failure("a mount namespace for the worker");
   }
@@ -267,18 +277,23 @@ absl::StatusOr<Jail> Jail::Enter(const JailOptions& options) {
   if (absl::Status status = Collect(options, binds); !status.ok()) {
     return status;
   }
-  if (mount("sandbox", kStage, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=1m") != 0 || chdir(kStage) != 0) {
+  if (mount("sandbox", kStage, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=1m") != 0 ||
+      chdir(kStage) != 0) {
     return Failure("mounting the new root");
+  }
+  if (mkdir("./tmp", 01777) != 0) {
+    return Failure("making tmp");
+  }
+  if (absl::Status status = MountTmp("./tmp", options.tmp_bytes); !status.ok()) {
+    return status;
   }
   for (const Bind& bind : binds) {
     if (absl::Status status = Place(bind); !status.ok()) {
       return status;
     }
-  }
-  const std::string tmp_options = absl::StrCat("mode=1777,size=", options.tmp_bytes);
-  if (mkdir("./tmp", 01777) != 0 ||
-      mount("tmp", "./tmp", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, tmp_options.c_str()) != 0) {
-    return Failure("mounting tmp");
+    if (absl::StartsWith(bind.path, "/tmp/")) {
+      jail.paths_below_tmp_.push_back(bind.path);
+    }
   }
   if (syscall(SYS_pivot_root, ".", ".") != 0 || umount2(".", MNT_DETACH) != 0 || chdir("/tmp") != 0) {
     return Failure("changing the root");
@@ -294,6 +309,36 @@ absl::StatusOr<Jail> Jail::Enter(const JailOptions& options) {
     }
   }
   return jail;
+}
+
+absl::Status Jail::MountPrivateTmp(uint64_t bytes) const {
+  std::vector<Bind> binds;
+  for (const std::string& path : paths_below_tmp_) {
+    struct stat info {};
+    Bind bind;
+    bind.path = path;
+    bind.folder = stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
+    bind.tree.reset(open_tree(AT_FDCWD, path.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE));
+    if (!bind.tree.valid()) {
+      return Failure(absl::StrCat("copying the mount of ", path));
+    }
+    binds.push_back(std::move(bind));
+  }
+  if (absl::Status status = MountTmp("/tmp", bytes); !status.ok()) {
+    return status;
+  }
+  if (chdir("/") != 0) {
+    return Failure("entering the root");
+  }
+  for (const Bind& bind : binds) {
+    if (absl::Status status = Place(bind); !status.ok()) {
+      return status;
+    }
+  }
+  if (chdir("/tmp") != 0) {
+    return Failure("entering tmp");
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Jail::Close() {

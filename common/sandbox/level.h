@@ -1,4 +1,5 @@
-// How strongly this machine lets a child be isolated. The parent finds out by doing it, not by asking for versions.
+// How strongly this machine lets a child be isolated. The parent finds out by doing it, not by asking for
+// versions.
 #ifndef NKIAGENT_COMMON_SANDBOX_LEVEL_H_
 #define NKIAGENT_COMMON_SANDBOX_LEVEL_H_
 
@@ -11,9 +12,11 @@ namespace nkiagent::sandbox {
 
 // Ordered: a larger value is stronger and includes what the smaller ones give.
 enum class Level : uint32_t {
-  kRlimits = 1,     // Resource limits, private session, cleared environment.
-  kSeccomp = 2,     // And a system call filter. The file system is the host's, read and write as the worker's user may.
-  kNamespaces = 3,  // And user, pid, net, mount, ipc and uts namespaces with a read-only root and a private tmp.
+  kRlimits = 1,  // Resource limits, private session, cleared environment.
+  kSeccomp =
+      2,  // And a system call filter. The file system is the host's, read and write as the worker's user may.
+  kNamespaces =
+      3,  // And user, pid, net, mount, ipc and uts namespaces with a read-only root and a private tmp.
 };
 
 // "rlimits", "seccomp" or "namespaces": the names that flags, health and metrics use.

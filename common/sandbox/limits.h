@@ -13,7 +13,8 @@ struct Limits {
   uint64_t cpu_seconds = 60;
   // RLIMIT_NOFILE. Descriptors passed with the request count.
   uint64_t open_files = 128;
-  // RLIMIT_NPROC: threads of the child. New processes are refused by the system call filter whatever this says.
+  // RLIMIT_NPROC: threads of the child. New processes are refused by the system call filter whatever this
+  // says.
   uint64_t processes = 32;
   // RLIMIT_FSIZE: the longest file the child can make, shared memory included.
   uint64_t file_size_bytes = uint64_t{64} << 20;

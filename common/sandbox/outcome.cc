@@ -20,7 +20,9 @@ std::string SyscallName(int number) {
   return result;
 }
 
-std::string Mebibytes(uint64_t bytes) { return absl::StrFormat("%.0f MiB", static_cast<double>(bytes) / (1 << 20)); }
+std::string Mebibytes(uint64_t bytes) {
+  return absl::StrFormat("%.0f MiB", static_cast<double>(bytes) / (1 << 20));
+}
 
 void SetCrash(int signal, Outcome& outcome) {
   const char* name = sigabbrev_np(signal);
@@ -68,8 +70,8 @@ void Classify(const ExitFacts& facts, const Limits& limits, absl::Duration wall_
     return;
   }
   const int signal = WIFSIGNALED(facts.wait_status) ? WTERMSIG(facts.wait_status) : 0;
-  // A child is pid 1 of its namespace: the kernel doesn't deliver SIGXCPU to it, but ends it with SIGKILL at the hard
-  // limit, which equals the soft one.
+  // A child is pid 1 of its namespace: the kernel doesn't deliver SIGXCPU to it, but ends it with SIGKILL at
+  // the hard limit, which equals the soft one.
   if ((signal == SIGKILL || signal == SIGXCPU) &&
       facts.cpu_time >= absl::Seconds(limits.cpu_seconds) - absl::Milliseconds(100)) {
     outcome.kind = OutcomeKind::kCpuLimit;
@@ -79,9 +81,10 @@ void Classify(const ExitFacts& facts, const Limits& limits, absl::Duration wall_
   if (facts.recorded_signal == SIGSYS || signal == SIGSYS) {
     outcome.kind = OutcomeKind::kPolicyViolation;
     outcome.signal = SIGSYS;
-    outcome.detail = facts.recorded_signal == SIGSYS
-                         ? absl::StrCat("called ", SyscallName(facts.recorded_syscall), ", which is not allowed")
-                         : "made a system call that is not allowed";
+    outcome.detail =
+        facts.recorded_signal == SIGSYS
+            ? absl::StrCat("called ", SyscallName(facts.recorded_syscall), ", which is not allowed")
+            : "made a system call that is not allowed";
     return;
   }
   if (signal != 0) {
@@ -103,7 +106,8 @@ void Classify(const ExitFacts& facts, const Limits& limits, absl::Duration wall_
       return;
     case ReplyState::kMemory:
       outcome.kind = OutcomeKind::kMemoryLimit;
-      outcome.detail = absl::StrCat("memory limit ", Mebibytes(limits.address_space_bytes), " of address space");
+      outcome.detail =
+          absl::StrCat("memory limit ", Mebibytes(limits.address_space_bytes), " of address space");
       return;
     case ReplyState::kNone:
       break;

@@ -1,4 +1,5 @@
-// How a child ended. An outcome is an answer about untrusted code; absl::Status is for "no answer could be had".
+// How a child ended. An outcome is an answer about untrusted code; absl::Status is for "no answer could be
+// had".
 #ifndef NKIAGENT_COMMON_SANDBOX_OUTCOME_H_
 #define NKIAGENT_COMMON_SANDBOX_OUTCOME_H_
 
@@ -33,8 +34,8 @@ struct Outcome {
   std::string reply;
   int signal = 0;
   int exit_code = 0;
-  // The first and the last 64 KiB of what the child wrote to stdout and stderr, with a line in between that says how
-  // much was left out. Any bytes; not necessarily UTF-8.
+  // The first and the last 64 KiB of what the child wrote to stdout and stderr, with a line in between that
+  // says how much was left out. Any bytes; not necessarily UTF-8.
   std::string output;
   uint64_t output_bytes = 0;  // Written in all.
   absl::Duration wall_time;   // From the request's arrival at the parent to the child's end.
@@ -57,8 +58,8 @@ struct ExitFacts {
   int32_t recorded_syscall = -1;
 };
 
-// Fills kind, detail, signal and exit_code. The strongest evidence wins: what the parent did, then what the kernel
-// reported, then what the child claims.
+// Fills kind, detail, signal and exit_code. The strongest evidence wins: what the parent did, then what the
+// kernel reported, then what the child claims.
 void Classify(const ExitFacts& facts, const Limits& limits, absl::Duration wall_limit, Outcome& outcome);
 
 }  // namespace nkiagent::sandbox

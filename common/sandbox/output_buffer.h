@@ -1,5 +1,5 @@
-// What is kept of a child's stdout and stderr: the first and the last 64 KiB, in a memfd. Not in the parent's heap, which
-// the next child would inherit and could read.
+// What is kept of a child's stdout and stderr: the first and the last 64 KiB, in a memfd. Not in the parent's
+// heap, which the next child would inherit and could read.
 #ifndef NKIAGENT_COMMON_SANDBOX_OUTPUT_BUFFER_H_
 #define NKIAGENT_COMMON_SANDBOX_OUTPUT_BUFFER_H_
 
@@ -18,8 +18,8 @@ inline constexpr size_t kOutputTailBytes = size_t{64} << 10;
 
 class OutputBuffer {
  public:
-  // Reads what a non-blocking pipe holds now. Once more than `limit` bytes have come in all, stops reading. False when
-  // the pipe has no writer any more.
+  // Reads what a non-blocking pipe holds now. Once more than `limit` bytes have come in all, stops reading.
+  // False when the pipe has no writer any more.
   bool ReadFrom(int pipe, uint64_t limit);
 
   uint64_t total_bytes() const { return total_; }

@@ -22,7 +22,8 @@ class OutputBufferTest : public ::testing::Test {
   // Writes `text` through the pipe in parts that fit.
   void Feed(const std::string& text, uint64_t limit = UINT64_MAX) {
     for (size_t done = 0; done < text.size();) {
-      const ssize_t n = write(write_end_.get(), text.data() + done, std::min<size_t>(text.size() - done, 32768));
+      const ssize_t n =
+          write(write_end_.get(), text.data() + done, std::min<size_t>(text.size() - done, 32768));
       ASSERT_GT(n, 0);
       done += static_cast<size_t>(n);
       buffer_.ReadFrom(read_end_.get(), limit);
@@ -45,7 +46,8 @@ std::string Numbers(size_t bytes) {
 }
 
 TEST_F(OutputBufferTest, KeepsEverythingUpToHeadPlusTail) {
-  for (size_t size : {size_t{10}, kOutputHeadBytes, kOutputHeadBytes + 1, kOutputHeadBytes + kOutputTailBytes}) {
+  for (size_t size :
+       {size_t{10}, kOutputHeadBytes, kOutputHeadBytes + 1, kOutputHeadBytes + kOutputTailBytes}) {
     buffer_ = OutputBuffer();
     const std::string text = Numbers(size);
     Feed(text);
@@ -57,8 +59,8 @@ TEST_F(OutputBufferTest, LeavesOutTheMiddleAndSaysHowMuch) {
   const std::string text = Numbers(500'000);
   Feed(text);
   EXPECT_EQ(Text(), text.substr(0, kOutputHeadBytes) + "\n... " +
-                        std::to_string(text.size() - kOutputHeadBytes - kOutputTailBytes) + " bytes left out ...\n" +
-                        text.substr(text.size() - kOutputTailBytes));
+                        std::to_string(text.size() - kOutputHeadBytes - kOutputTailBytes) +
+                        " bytes left out ...\n" + text.substr(text.size() - kOutputTailBytes));
 }
 
 TEST_F(OutputBufferTest, TellsWhenThePipeHasNoWriter) {

@@ -28,7 +28,8 @@
 namespace nkiagent::sandbox {
 namespace {
 
-// A used-up ready child is replaced when nothing else came for this long: forking in the middle of a burst would delay it.
+// A used-up ready child is replaced when nothing else came for this long: forking in the middle of a burst
+// would delay it.
 constexpr int64_t kReplenishDelayNs = 2'000'000;
 // After this many children in a row that died while setting up, none is forked ahead any more.
 constexpr int kMaxSetupFailures = 3;
@@ -65,8 +66,8 @@ int ThreadCount() {
   return count;
 }
 
-// fork(2) with flags. The C library's fork takes none, and its bookkeeping serves threads, which a parent hasn't; what
-// remains is the cached thread id, whose address the kernel tells where it is built to.
+// fork(2) with flags. The C library's fork takes none, and its bookkeeping serves threads, which a parent
+// hasn't; what remains is the cached thread id, whose address the kernel tells where it is built to.
 pid_t CloneChild(uint64_t flags, int* pidfd) {
   clone_args args{};
   args.flags = flags | CLONE_PIDFD;
@@ -83,8 +84,9 @@ pid_t CloneChild(uint64_t flags, int* pidfd) {
 // The event loop: control socket, children's ends, children's output, deadlines.
 class Loop {
  public:
-  Loop(const Hello& hello, ChildContext context, const Handler& handler, const ForkHooks& hooks)
-      : hello_(hello), context_(context), handler_(handler), hooks_(hooks) {
+  Loop(const Hello& hello, ChildContext context, const Handler& handler, const Preparation& prepare,
+       const ForkHooks& hooks)
+      : hello_(hello), context_(context), handler_(handler), prepare_(prepare), hooks_(hooks) {
     context_.uid = geteuid();
     context_.gid = getegid();
     null_.reset(open("/dev/null", O_RDWR | O_CLOEXEC));
@@ -136,9 +138,12 @@ class Loop {
 
  private:
   size_t Idle() const {
-    return static_cast<size_t>(std::count_if(children_.begin(), children_.end(), [](auto& c) { return !c.busy; }));
+    return static_cast<size_t>(
+        std::count_if(children_.begin(), children_.end(), [](auto& c) { return !c.busy; }));
   }
-  bool NeedsReadyChild() const { return setup_failures_ < kMaxSetupFailures && Idle() < hello_.ready_children; }
+  bool NeedsReadyChild() const {
+    return setup_failures_ < kMaxSetupFailures && Idle() < hello_.ready_children;
+  }
 
   int TimeoutMs() const {
     int64_t wait_ns = NeedsReadyChild() ? kReplenishDelayNs : -1;
@@ -253,7 +258,7 @@ class Loop {
       ChildContext context = context_;
       context.socket = child_socket.get();
       context.output = child_output.get();
-      RunChild(context, handler_);
+      RunChild(context, handler_, prepare_);
     }
     const int error = errno;
     if (hooks_.after_in_parent != nullptr) {
@@ -356,6 +361,7 @@ class Loop {
   const Hello hello_;
   ChildContext context_;
   const Handler& handler_;
+  const Preparation& prepare_;
   const ForkHooks hooks_;
   UniqueFd null_;
   std::list<Child> children_;  // Addresses stay valid while others come and go.
@@ -368,9 +374,9 @@ absl::StatusOr<std::unique_ptr<ParentServer>> ParentServer::Connect(const Parent
   absl::StatusOr<Packet> packet = ReceivePacket(kControlFd);
   absl::StatusOr<Hello> hello = packet.ok() ? packet->As<Hello>() : packet.status();
   if (!hello.ok() || hello->type != MessageType::kHello || hello->version != kWireVersion) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("descriptor ", kControlFd, " brings no greeting of version ", kWireVersion,
-                     ": this program is started by a service, not by hand"));
+    return absl::FailedPreconditionError(absl::StrCat("descriptor ", kControlFd,
+                                                      " brings no greeting of version ", kWireVersion,
+                                                      ": this program is started by a service, not by hand"));
   }
   fcntl(kControlFd, F_SETFD, FD_CLOEXEC);
   signal(SIGPIPE, SIG_IGN);
@@ -403,7 +409,7 @@ absl::StatusOr<std::unique_ptr<ParentServer>> ParentServer::Connect(const Parent
   return server;
 }
 
-absl::Status ParentServer::Serve(const Handler& handler, const ForkHooks& hooks) {
+absl::Status ParentServer::Serve(const Handler& handler, const Preparation& prepare, const ForkHooks& hooks) {
   if (const int threads = ThreadCount(); threads > 1) {
     return absl::FailedPreconditionError(
         absl::StrCat("a parent that forks must have one thread, this one has ", threads));
@@ -414,7 +420,7 @@ absl::Status ParentServer::Serve(const Handler& handler, const ForkHooks& hooks)
   context.tmp_bytes = hello_.tmp_bytes;
   context.filter = filter_.get();
   if (jail_ != nullptr) {
-    context.proc = jail_->proc_fd();
+    context.jail = jail_.get();
     if (absl::Status status = jail_->Close(); !status.ok()) {
       return status;
     }
@@ -425,7 +431,7 @@ absl::Status ParentServer::Serve(const Handler& handler, const ForkHooks& hooks)
   if (absl::Status status = SendMessage(kControlFd, ready); !status.ok()) {
     return status;
   }
-  return Loop(hello_, context, handler, hooks).Run();
+  return Loop(hello_, context, handler, prepare, hooks).Run();
 }
 
 }  // namespace nkiagent::sandbox

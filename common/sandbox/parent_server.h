@@ -1,7 +1,7 @@
 // The parent's side: a process without threads that forks one confined child for each request.
 //
-// main() of a parent, in C++ or Python, calls Connect (socket from the service, jail), does its imports, then Serve,
-// which returns when the service has gone. See warm_parent.h for the service's side.
+// main() of a parent, in C++ or Python, calls Connect (socket from the service, jail), does its imports, then
+// Serve, which returns when the service has gone. See warm_parent.h for the service's side.
 #ifndef NKIAGENT_COMMON_SANDBOX_PARENT_SERVER_H_
 #define NKIAGENT_COMMON_SANDBOX_PARENT_SERVER_H_
 
@@ -25,9 +25,15 @@ struct HandlerResult {
   std::string reply;  // The answer, or the text of the error.
 };
 
-// Runs in the child. `fds` are the request's own descriptors, in order; they are the child's to use and are closed by
-// its exit. A std::bad_alloc that escapes becomes ReplyState::kMemory, any other exception kException.
+// Runs in the child. `fds` are the request's own descriptors, in order; they are the child's to use and are
+// closed by its exit. A std::bad_alloc that escapes becomes ReplyState::kMemory, any other exception
+// kException.
 using Handler = std::function<HandlerResult(absl::string_view payload, absl::Span<const int> fds)>;
+
+// Runs in each child before its request is known, so that what it touches (pages that a write copies, thread
+// pools) costs the request nothing. Trusted code, already confined but for the system call filter, which then
+// covers its threads too.
+using Preparation = std::function<void()>;
 
 // Called around the fork, for runtimes that must know of it (Python).
 struct ForkHooks {
@@ -44,13 +50,13 @@ struct ParentOptions {
 
 class ParentServer {
  public:
-  // Reads the service's greeting from kControlFd and enters the jail, or settles on a weaker level. FailedPrecondition
-  // if the process wasn't started by a service.
+  // Reads the service's greeting from kControlFd and enters the jail, or settles on a weaker level.
+  // FailedPrecondition if the process wasn't started by a service.
   static absl::StatusOr<std::unique_ptr<ParentServer>> Connect(const ParentOptions& options);
 
-  // Tells the service that it is ready, then serves until the service closes the socket. Children that still run then
-  // are killed. FailedPrecondition if the process has more than one thread.
-  absl::Status Serve(const Handler& handler, const ForkHooks& hooks);
+  // Tells the service that it is ready, then serves until the service closes the socket. Children that still
+  // run then are killed. FailedPrecondition if the process has more than one thread.
+  absl::Status Serve(const Handler& handler, const Preparation& prepare, const ForkHooks& hooks);
 
   Level level() const { return level_; }
 

@@ -1,4 +1,5 @@
-// The system calls that each role of child may make. The one place to read or change them is seccomp_policy.cc.
+// The system calls that each role of child may make. The one place to read or change them is
+// seccomp_policy.cc.
 #ifndef NKIAGENT_COMMON_SANDBOX_SECCOMP_POLICY_H_
 #define NKIAGENT_COMMON_SANDBOX_SECCOMP_POLICY_H_
 
@@ -27,7 +28,8 @@ class SeccompFilter {
   // Unimplemented if the kernel has no seccomp filters.
   static absl::StatusOr<SeccompFilter> Compile(Policy policy);
 
-  // Installs it in the calling thread, for good. Needs no_new_privs. Async-signal-safe but for the Status.
+  // Installs it in all threads of the process, for good. Needs no_new_privs. Async-signal-safe but for the
+  // Status.
   absl::Status Install() const;
 
  private:

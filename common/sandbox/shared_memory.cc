@@ -68,7 +68,8 @@ absl::Status SharedMemory::Map(Access access, size_t size_bytes) {
   }
   Unmap();
   const bool write = access == Access::kReadWrite;
-  void* data = mmap(nullptr, size_bytes, write ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd_.get(), 0);
+  void* data =
+      mmap(nullptr, size_bytes, write ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd_.get(), 0);
   if (data == MAP_FAILED) {
     return absl::ErrnoToStatus(errno, absl::StrCat("mapping ", size_bytes, " bytes of shared memory"));
   }
@@ -89,7 +90,8 @@ void SharedMemory::Unmap() {
 
 absl::Status SharedMemory::SealContent() {
   if (fcntl(fd_.get(), F_ADD_SEALS, F_SEAL_WRITE) != 0) {
-    return absl::FailedPreconditionError("shared memory is still mapped for writing, its content can't be sealed");
+    return absl::FailedPreconditionError(
+        "shared memory is still mapped for writing, its content can't be sealed");
   }
   return absl::OkStatus();
 }

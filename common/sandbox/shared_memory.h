@@ -1,8 +1,8 @@
 // Anonymous shared memory (memfd): how payloads and tensors travel between a service and its children.
 //
-// A SharedMemory owns one descriptor and at most one mapping. It is not thread-safe; a mapping may be read by many
-// threads. Its size is fixed at creation (F_SEAL_GROW and F_SEAL_SHRINK), so no holder of the descriptor can make
-// another holder's access fault. Pages that nobody wrote cost nothing.
+// A SharedMemory owns one descriptor and at most one mapping. It is not thread-safe; a mapping may be read by
+// many threads. Its size is fixed at creation (F_SEAL_GROW and F_SEAL_SHRINK), so no holder of the descriptor
+// can make another holder's access fault. Pages that nobody wrote cost nothing.
 #ifndef NKIAGENT_COMMON_SANDBOX_SHARED_MEMORY_H_
 #define NKIAGENT_COMMON_SANDBOX_SHARED_MEMORY_H_
 
@@ -31,7 +31,8 @@ class SharedMemory {
   // InvalidArgument if `size_bytes` is 0; ResourceExhausted if the machine refuses.
   static absl::StatusOr<SharedMemory> Create(const char* name, size_t size_bytes);
 
-  // Takes a descriptor that came from elsewhere. InvalidArgument unless it is a memfd whose size can't change.
+  // Takes a descriptor that came from elsewhere. InvalidArgument unless it is a memfd whose size can't
+  // change.
   static absl::StatusOr<SharedMemory> FromFd(UniqueFd fd);
 
   // Maps the first `size_bytes` (0: all). A second call replaces the mapping. OutOfRange past the end.

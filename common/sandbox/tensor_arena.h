@@ -1,5 +1,6 @@
-// Tensors side by side in one shared memory, each at a multiple of 64 bytes (a cache line; also enough for AVX-512).
-// This file knows sizes and offsets only; what the bytes mean (dtype, shape) travels in the control message.
+// Tensors side by side in one shared memory, each at a multiple of 64 bytes (a cache line; also enough for
+// AVX-512). This file knows sizes and offsets only; what the bytes mean (dtype, shape) travels in the control
+// message.
 #ifndef NKIAGENT_COMMON_SANDBOX_TENSOR_ARENA_H_
 #define NKIAGENT_COMMON_SANDBOX_TENSOR_ARENA_H_
 
@@ -28,8 +29,8 @@ struct ArenaLayout {
 // Lays `sizes` out in order. ResourceExhausted if the sum passes `max_bytes`.
 absl::StatusOr<ArenaLayout> LayOutArena(absl::Span<const uint64_t> sizes, uint64_t max_bytes);
 
-// The bytes of `slot` inside a mapping. Slots come from untrusted children: OutOfRange if any byte lies outside,
-// InvalidArgument if the offset is not aligned.
+// The bytes of `slot` inside a mapping. Slots come from untrusted children: OutOfRange if any byte lies
+// outside, InvalidArgument if the offset is not aligned.
 absl::StatusOr<absl::Span<const uint8_t>> ViewSlot(absl::Span<const uint8_t> arena, const ArenaSlot& slot);
 absl::StatusOr<absl::Span<uint8_t>> ViewMutableSlot(absl::Span<uint8_t> arena, const ArenaSlot& slot);
 

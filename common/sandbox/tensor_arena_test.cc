@@ -19,7 +19,9 @@ TEST(TensorArena, AlignsEachTensorTo64Bytes) {
   EXPECT_EQ(layout->size_bytes, 260u);
 }
 
-TEST(TensorArena, AnEmptyLayoutStillHasASize) { EXPECT_EQ(LayOutArena({}, 100)->size_bytes, kTensorAlignment); }
+TEST(TensorArena, AnEmptyLayoutStillHasASize) {
+  EXPECT_EQ(LayOutArena({}, 100)->size_bytes, kTensorAlignment);
+}
 
 TEST(TensorArena, RefusesMoreThanTheLimitWithoutOverflow) {
   EXPECT_EQ(LayOutArena({60, 60}, 100).status().code(), absl::StatusCode::kResourceExhausted);

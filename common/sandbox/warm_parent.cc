@@ -50,8 +50,9 @@ absl::Status Validate(const WarmParentOptions& options) {
     return absl::InvalidArgumentError("warm parent: max_children must be at least 1");
   }
   if (options.minimum_level > options.maximum_level) {
-    return absl::InvalidArgumentError(absl::StrCat("warm parent: minimum level ", LevelName(options.minimum_level),
-                                                   " is above the maximum ", LevelName(options.maximum_level)));
+    return absl::InvalidArgumentError(absl::StrCat("warm parent: minimum level ",
+                                                   LevelName(options.minimum_level), " is above the maximum ",
+                                                   LevelName(options.maximum_level)));
   }
   return absl::OkStatus();
 }
@@ -72,7 +73,8 @@ absl::Status ReadReply(SharedMemory& memory, ExitFacts& facts, Outcome& outcome)
     return absl::OkStatus();
   }
   if (header.state == ReplyState::kOk || header.state == ReplyState::kException) {
-    outcome.reply.assign(reinterpret_cast<const char*>(memory.bytes().data()) + kReplyHeaderBytes, header.reply_bytes);
+    outcome.reply.assign(reinterpret_cast<const char*>(memory.bytes().data()) + kReplyHeaderBytes,
+                         header.reply_bytes);
   }
   return absl::OkStatus();
 }
@@ -139,20 +141,23 @@ absl::Status WarmParent::WaitForChild(absl::Time deadline, std::stop_token stop)
   if (!possible()) {
     if (waiting_ >= options_.max_waiting) {
       return absl::ResourceExhaustedError(absl::StrCat("sandbox ", options_.name, ": ", running_,
-                                                       " children run and ", waiting_, " calls wait, which is the limit"));
+                                                       " children run and ", waiting_,
+                                                       " calls wait, which is the limit"));
     }
     ++waiting_;
     const bool in_time = mutex_.AwaitWithDeadline(absl::Condition(&possible), deadline);
     --waiting_;
     if (!in_time) {
-      return absl::DeadlineExceededError(absl::StrCat("sandbox ", options_.name, ": no child was free in time"));
+      return absl::DeadlineExceededError(
+          absl::StrCat("sandbox ", options_.name, ": no child was free in time"));
     }
   }
   if (stop.stop_requested()) {
     return absl::CancelledError("cancelled while waiting for a child");
   }
   if (state_ != State::kServing) {
-    return absl::UnavailableError(absl::StrCat("sandbox ", options_.name, " has stopped: ", failure_.message()));
+    return absl::UnavailableError(
+        absl::StrCat("sandbox ", options_.name, " has stopped: ", failure_.message()));
   }
   ++running_;
   return absl::OkStatus();
@@ -166,11 +171,12 @@ void WarmParent::SendCancel(uint64_t id) {
 
 absl::StatusOr<Outcome> WarmParent::Run(const Request& request, absl::Time deadline, std::stop_token stop) {
   if (request.payload.size() > options_.max_payload_bytes) {
-    return absl::InvalidArgumentError(absl::StrCat("sandbox payload of ", request.payload.size(), " bytes, limit ",
-                                                   options_.max_payload_bytes));
+    return absl::InvalidArgumentError(absl::StrCat("sandbox payload of ", request.payload.size(),
+                                                   " bytes, limit ", options_.max_payload_bytes));
   }
   if (request.fds.size() + 2 > kMaxFds) {
-    return absl::InvalidArgumentError(absl::StrCat("sandbox request with ", request.fds.size(), " descriptors"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("sandbox request with ", request.fds.size(), " descriptors"));
   }
   if (absl::Now() >= deadline) {
     return absl::DeadlineExceededError("the deadline had passed before a child was started");
@@ -183,16 +189,17 @@ absl::StatusOr<Outcome> WarmParent::Run(const Request& request, absl::Time deadl
     --running_;
   };
 
-  absl::StatusOr<SharedMemory> payload = SharedMemory::Create("payload", std::max<size_t>(request.payload.size(), 1));
+  absl::StatusOr<SharedMemory> payload =
+      SharedMemory::Create("payload", std::max<size_t>(request.payload.size(), 1));
   if (!payload.ok()) {
     return payload.status();
   }
-  if (!request.payload.empty() &&
-      pwrite(payload->fd(), request.payload.data(), request.payload.size(), 0) !=
-          static_cast<ssize_t>(request.payload.size())) {
+  if (!request.payload.empty() && pwrite(payload->fd(), request.payload.data(), request.payload.size(), 0) !=
+                                      static_cast<ssize_t>(request.payload.size())) {
     return absl::ErrnoToStatus(errno, "writing the payload");
   }
-  absl::StatusOr<SharedMemory> reply = SharedMemory::Create("reply", kReplyHeaderBytes + request.max_reply_bytes);
+  absl::StatusOr<SharedMemory> reply =
+      SharedMemory::Create("reply", kReplyHeaderBytes + request.max_reply_bytes);
   if (!reply.ok()) {
     return reply.status();
   }
@@ -300,8 +307,8 @@ absl::Status WarmParent::Spawn() {
     posix_spawn_file_actions_destroy(&actions);
     posix_spawnattr_destroy(&attributes);
   };
-  // posix_spawn shares memory with its caller until exec, so it is safe with threads and costs nothing in a large process.
-  // dup2 to the same number clears close-on-exec too (POSIX.1-2024, as glibc does).
+  // posix_spawn shares memory with its caller until exec, so it is safe with threads and costs nothing in a
+  // large process. dup2 to the same number clears close-on-exec too (POSIX.1-2024, as glibc does).
   posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
   posix_spawn_file_actions_adddup2(&actions, theirs.get(), kControlFd);
   posix_spawn_file_actions_adddup2(&actions, log.get(), 1);
@@ -365,14 +372,16 @@ absl::Status WarmParent::HandlePacket(Packet packet) {
       level_ = ready->level;
       detail_.assign(ready->detail, strnlen(ready->detail, sizeof(ready->detail)));
       if (level_ < options_.minimum_level) {
-        return absl::FailedPreconditionError(absl::StrCat(
-            "sandbox ", options_.name, ": this machine gives level '", LevelName(level_), "', the configuration asks for '",
-            LevelName(options_.minimum_level), "' (--sandbox_minimum): ", detail_));
+        return absl::FailedPreconditionError(
+            absl::StrCat("sandbox ", options_.name, ": this machine gives level '", LevelName(level_),
+                         "', the configuration asks for '", LevelName(options_.minimum_level),
+                         "' (--sandbox_level): ", detail_));
       }
       if (state_ != State::kStopping) {
         state_ = State::kServing;
       }
-      spdlog::info("sandbox {}: parent {} is ready at level {}", options_.name, pid_, std::string(LevelName(level_)));
+      spdlog::info("sandbox {}: parent {} is ready at level {}", options_.name, pid_,
+                   std::string(LevelName(level_)));
       return absl::OkStatus();
     }
     case MessageType::kEnd: {
@@ -432,7 +441,8 @@ absl::Status WarmParent::ServeParent() {
     }
     pollfd polled[] = {{socket, POLLIN, 0}, {wake_.get(), POLLIN, 0}, {log_pipe_.get(), POLLIN, 0}};
     const absl::Duration wait = ready_by - absl::Now();
-    poll(polled, log_pipe_.valid() ? 3 : 2, starting ? std::max(1, static_cast<int>(absl::ToInt64Milliseconds(wait))) : -1);
+    poll(polled, log_pipe_.valid() ? 3 : 2,
+         starting ? std::max(1, static_cast<int>(absl::ToInt64Milliseconds(wait))) : -1);
     if (log_pipe_.valid() && polled[2].revents != 0) {
       ReadLog();
     }
@@ -464,8 +474,8 @@ void WarmParent::EndParent() {
     listens = std::exchange(listens_, false);
   }
   if (pid > 0) {
-    // A parent whose socket closes ends its children and exits. One that hangs is killed, and the kernel ends its
-    // children (PR_SET_PDEATHSIG).
+    // A parent whose socket closes ends its children and exits. One that hangs is killed, and the kernel ends
+    // its children (PR_SET_PDEATHSIG).
     if (listens) {
       UniqueFd pidfd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
       pollfd polled = {pidfd.get(), POLLIN, 0};
@@ -487,16 +497,17 @@ bool WarmParent::MayRestart(absl::Status why) {
   absl::MutexLock lock(&mutex_);
   for (auto& [id, call] : calls_) {
     if (!call->done) {
-      call->error = absl::UnavailableError(absl::StrCat("sandbox ", options_.name, ": the parent died during the call"));
+      call->error = absl::UnavailableError(
+          absl::StrCat("sandbox ", options_.name, ": the parent died during the call"));
       call->done = true;
     }
   }
   if (state_ == State::kStopping) {
     return false;
   }
-  failure_ = absl::Status(why.code() == absl::StatusCode::kFailedPrecondition ? why.code()
-                                                                              : absl::StatusCode::kUnavailable,
-                          absl::StrCat("warm parent ", options_.name, ": ", why.message(), LogTail()));
+  failure_ = absl::Status(
+      why.code() == absl::StatusCode::kFailedPrecondition ? why.code() : absl::StatusCode::kUnavailable,
+      absl::StrCat("warm parent ", options_.name, ": ", why.message(), LogTail()));
   const bool first_start = state_ == State::kStarting;
   if (first_start || restart_times_.size() >= static_cast<size_t>(options_.max_restarts)) {
     state_ = State::kFailed;

@@ -1,10 +1,11 @@
 // The service's side: a warm parent process that forks one confined child for each request.
 //
-//   service (threads, gRPC) --socket--> warm parent (no threads, imports done) --fork--> child (one request, then gone)
+//   service (threads, gRPC) --socket--> warm parent (no threads, imports done) --fork--> child (one request,
+//   then gone)
 //
-// A WarmParent is thread-safe: any number of threads may call Run. It owns the parent process, one manager thread that
-// reads the parent's answers and its stderr, and restarts the parent within a budget if it dies. Its destructor ends the
-// parent and with it all children; calls in progress return Unavailable first.
+// A WarmParent is thread-safe: any number of threads may call Run. It owns the parent process, one manager
+// thread that reads the parent's answers and its stderr, and restarts the parent within a budget if it dies.
+// Its destructor ends the parent and with it all children; calls in progress return Unavailable first.
 #ifndef NKIAGENT_COMMON_SANDBOX_WARM_PARENT_H_
 #define NKIAGENT_COMMON_SANDBOX_WARM_PARENT_H_
 
@@ -49,8 +50,8 @@ struct WarmParentOptions {
   uint32_t max_children = 4;
   // Calls that may wait for a child; one more gets ResourceExhausted at once.
   uint32_t max_waiting = 64;
-  // Children that are forked and confined before their request comes. Each serves one request like any other; what it
-  // saves is the time of fork and namespaces.
+  // Children that are forked and confined before their request comes. Each serves one request like any other;
+  // what it saves is the time of fork and namespaces.
   uint32_t ready_children = 2;
 
   uint64_t max_payload_bytes = uint64_t{16} << 20;
@@ -87,17 +88,18 @@ struct ParentHealth {
 
 class WarmParent {
  public:
-  // Starts the parent and waits until it is ready. InvalidArgument for options that make no sense; FailedPrecondition if
-  // the machine can't give `minimum_level`; Unavailable or DeadlineExceeded, with the end of the parent's stderr, if it
-  // died or wasn't ready in time.
+  // Starts the parent and waits until it is ready. InvalidArgument for options that make no sense;
+  // FailedPrecondition if the machine can't give `minimum_level`; Unavailable or DeadlineExceeded, with the
+  // end of the parent's stderr, if it died or wasn't ready in time.
   static absl::StatusOr<std::unique_ptr<WarmParent>> Start(WarmParentOptions options);
   ~WarmParent();
   WarmParent(const WarmParent&) = delete;
   WarmParent& operator=(const WarmParent&) = delete;
 
-  // Runs one request in one child. Whatever the child does is an Outcome. Errors: InvalidArgument (payload too long),
-  // ResourceExhausted (queue full), DeadlineExceeded (`deadline` passed first), Cancelled (`stop`), Unavailable (no
-  // parent, or it died during the call), Internal (no child could be set up). On every return the child is gone.
+  // Runs one request in one child. Whatever the child does is an Outcome. Errors: InvalidArgument (payload
+  // too long), ResourceExhausted (queue full), DeadlineExceeded (`deadline` passed first), Cancelled
+  // (`stop`), Unavailable (no parent, or it died during the call), Internal (no child could be set up). On
+  // every return the child is gone.
   absl::StatusOr<Outcome> Run(const Request& request, absl::Time deadline, std::stop_token stop = {});
 
   ParentHealth Health() const;

@@ -111,7 +111,8 @@ class WarmParentTest : public ::testing::Test {
     request.wall_limit = wall_limit;
     return parent.Run(request, absl::Now() + absl::Seconds(30));
   }
-  static Outcome RunOk(absl::string_view command, Limits limits = {}, absl::Duration wall_limit = absl::Seconds(20)) {
+  static Outcome RunOk(absl::string_view command, Limits limits = {},
+                       absl::Duration wall_limit = absl::Seconds(20)) {
     absl::StatusOr<Outcome> outcome = Run(*shared_, command, limits, wall_limit);
     EXPECT_TRUE(outcome.ok()) << outcome.status();
     return outcome.value_or(Outcome());
@@ -132,7 +133,9 @@ TEST_F(WarmParentTest, AnswersARequest) {
 TEST_F(WarmParentTest, ChildIsNobodyWithoutEnvironmentOrForeignDescriptors) {
   EXPECT_EQ(RunOk("identity").reply, "pid 1 uid 65534 gid 65534 env empty");
   // The payload's memory is mapped through one descriptor, the reply's through another.
-  EXPECT_EQ(std::vector<std::string>(absl::StrSplit(RunOk("descriptors").reply, ' ', absl::SkipEmpty())).size(), 2u);
+  EXPECT_EQ(
+      std::vector<std::string>(absl::StrSplit(RunOk("descriptors").reply, ' ', absl::SkipEmpty())).size(),
+      2u);
 }
 
 TEST_F(WarmParentTest, EndlessLoopEndsAtTheWallLimit) {

@@ -12,7 +12,8 @@ namespace nkiagent::sandbox {
 
 absl::Status SendPacket(int socket, const void* data, size_t size, absl::Span<const int> fds, int flags) {
   if (fds.size() > kMaxFds) {
-    return absl::InvalidArgumentError(absl::StrCat(fds.size(), " descriptors in one message, limit ", kMaxFds));
+    return absl::InvalidArgumentError(
+        absl::StrCat(fds.size(), " descriptors in one message, limit ", kMaxFds));
   }
   iovec io{const_cast<void*>(data), size};
   alignas(cmsghdr) std::array<char, CMSG_SPACE(kMaxFds * sizeof(int))> control;
@@ -56,7 +57,8 @@ absl::StatusOr<Packet> ReceivePacket(int socket, int flags) {
     return absl::NotFoundError("no control message waits");
   }
   if (received <= 0) {
-    return absl::UnavailableError(received == 0 ? "the other end closed the control socket" : strerror(errno));
+    return absl::UnavailableError(received == 0 ? "the other end closed the control socket"
+                                                : strerror(errno));
   }
   packet.bytes.resize(static_cast<size_t>(received));
   for (cmsghdr* c = CMSG_FIRSTHDR(&header); c != nullptr; c = CMSG_NXTHDR(&header, c)) {

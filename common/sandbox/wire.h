@@ -1,6 +1,7 @@
-// The control messages between a service and its warm parent: small, fixed-size, over a SOCK_SEQPACKET pair, with
-// descriptors alongside (SCM_RIGHTS). Both ends are built together, so structs travel as they are; a version guards
-// against a mixed installation. Bulk data is never here: payloads, replies, tensors and output are memfds.
+// The control messages between a service and its warm parent: small, fixed-size, over a SOCK_SEQPACKET pair,
+// with descriptors alongside (SCM_RIGHTS). Both ends are built together, so structs travel as they are; a
+// version guards against a mixed installation. Bulk data is never here: payloads, replies, tensors and output
+// are memfds.
 #ifndef NKIAGENT_COMMON_SANDBOX_WIRE_H_
 #define NKIAGENT_COMMON_SANDBOX_WIRE_H_
 
@@ -62,8 +63,8 @@ struct CancelMessage {
   uint64_t id = 0;
 };
 
-// Parent to service: the child of a request is gone, with all its descendants. With output_bytes > 0 one descriptor
-// comes along: a memfd with the kept output.
+// Parent to service: the child of a request is gone, with all its descendants. With output_bytes > 0 one
+// descriptor comes along: a memfd with the kept output.
 struct EndMessage {
   MessageType type = MessageType::kEnd;
   int32_t wait_status = 0;
@@ -112,7 +113,8 @@ absl::Status SendMessage(int socket, const T& message, absl::Span<const int> fds
   return SendPacket(socket, &message, sizeof(message), fds, flags);
 }
 
-// The next message. Unavailable when the other end is gone; with MSG_DONTWAIT in `flags`, NotFound when there is none.
+// The next message. Unavailable when the other end is gone; with MSG_DONTWAIT in `flags`, NotFound when there
+// is none.
 absl::StatusOr<Packet> ReceivePacket(int socket, int flags = 0);
 
 template <typename T>

@@ -1,4 +1,5 @@
-// Python's door to common/sandbox: `connect` and `serve` for the mains of warm parents, `WarmParent` for tests and tools.
+// Python's door to common/sandbox: `connect` and `serve` for the mains of warm parents, `WarmParent` for
+// tests and tools.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 #include <unistd.h>
@@ -55,7 +56,8 @@ void FlushOutput() {
 HandlerResult CallHandler(const py::function& handler, absl::string_view payload, absl::Span<const int> fds) {
   HandlerResult result;
   try {
-    py::object reply = handler(py::bytes(payload.data(), payload.size()), std::vector<int>(fds.begin(), fds.end()));
+    py::object reply =
+        handler(py::bytes(payload.data(), payload.size()), std::vector<int>(fds.begin(), fds.end()));
     result = {ReplyState::kOk, py::cast<std::string>(py::bytes(reply))};
   } catch (py::error_already_set& error) {
     if (error.matches(PyExc_MemoryError)) {
@@ -68,14 +70,20 @@ HandlerResult CallHandler(const py::function& handler, absl::string_view payload
   return result;
 }
 
-void Serve(ParentServer& server, const py::function& handler) {
+void Serve(ParentServer& server, const py::function& handler, const py::object& prepare) {
   ForkHooks hooks;
   hooks.before = PyOS_BeforeFork;
   hooks.after_in_parent = PyOS_AfterFork_Parent;
   hooks.after_in_child = PyOS_AfterFork_Child;
-  ThrowIfError(server.Serve(
-      [&handler](absl::string_view payload, absl::Span<const int> fds) { return CallHandler(handler, payload, fds); },
-      hooks));
+  const Preparation preparation = [&prepare] {
+    if (!prepare.is_none()) {
+      prepare();
+    }
+  };
+  ThrowIfError(
+      server.Serve([&handler](absl::string_view payload,
+                              absl::Span<const int> fds) { return CallHandler(handler, payload, fds); },
+                   preparation, hooks));
 }
 
 py::dict ToDict(const Outcome& outcome) {
@@ -94,8 +102,8 @@ py::dict ToDict(const Outcome& outcome) {
 }
 
 std::unique_ptr<WarmParent> StartParent(std::string name, std::vector<std::string> argv,
-                                        std::vector<std::string> environment, const std::string& maximum_level,
-                                        uint32_t ready_children) {
+                                        std::vector<std::string> environment,
+                                        const std::string& maximum_level, uint32_t ready_children) {
   WarmParentOptions options;
   options.name = std::move(name);
   options.argv = std::move(argv);
@@ -136,9 +144,12 @@ PYBIND11_MODULE(nki_sandbox, module) {
 
   py::class_<ParentServer>(module, "ParentServer")
       .def_property_readonly("level", [](const ParentServer& s) { return std::string(LevelName(s.level())); })
-      .def("serve", &Serve, py::arg("handler"),
-           "Forks a child for each request, in which `handler(payload: bytes, fds: list[int]) -> bytes` runs. Returns "
-           "when the service has gone. Every import must have happened and no thread may run.");
+      .def(
+          "serve", &Serve, py::arg("handler"), py::arg("prepare") = py::none(),
+          "Forks a child for each request, in which `handler(payload: bytes, fds: list[int]) -> bytes` runs, "
+          "after `prepare()`, which runs before the request is known. Returns when the service has gone. "
+          "Every "
+          "import must have happened and no thread may run.");
   module.def(
       "connect",
       [](const std::string& policy, std::vector<std::string> readonly_paths) {
@@ -152,17 +163,20 @@ PYBIND11_MODULE(nki_sandbox, module) {
         return *std::move(server);
       },
       py::arg("policy"), py::arg("readonly_paths"),
-      "Takes the service's greeting and enters the jail. `policy` is 'native', 'python' or 'torch'; `readonly_paths` are "
+      "Takes the service's greeting and enters the jail. `policy` is 'native', 'python' or 'torch'; "
+      "`readonly_paths` are "
       "the folders that imports need beside the system's.");
 
   py::class_<WarmParent>(module, "WarmParent", "The service's side, for tests and tools.")
       .def(py::init(&StartParent), py::arg("name"), py::arg("argv"), py::arg("environment"),
            py::arg("maximum_level") = "namespaces", py::arg("ready_children") = 2)
-      .def("run", &Run, py::arg("payload"), py::arg("fds") = std::vector<int>(), py::arg("wall_limit_s") = 10.0,
-           py::arg("cpu_seconds") = 60, py::arg("address_space_bytes") = uint64_t{4} << 30,
-           py::arg("file_size_bytes") = uint64_t{64} << 20,
-           "Runs one request; returns the outcome as a dict. Raises RuntimeError when no answer could be had.")
-      .def_property_readonly("level", [](const WarmParent& p) { return std::string(LevelName(p.Health().level)); })
+      .def(
+          "run", &Run, py::arg("payload"), py::arg("fds") = std::vector<int>(),
+          py::arg("wall_limit_s") = 10.0, py::arg("cpu_seconds") = 60,
+          py::arg("address_space_bytes") = uint64_t{4} << 30, py::arg("file_size_bytes") = uint64_t{64} << 20,
+          "Runs one request; returns the outcome as a dict. Raises RuntimeError when no answer could be had.")
+      .def_property_readonly("level",
+                             [](const WarmParent& p) { return std::string(LevelName(p.Health().level)); })
       .def_property_readonly("pid", [](const WarmParent& p) { return p.Health().pid; });
 }
 

@@ -48,8 +48,8 @@ std::string TryOpen(const char* path, int flags) {
 
 HandlerResult ReadOutside() {
   std::string text;
-  for (const char* path : {"/etc/passwd", "/etc/shadow", "/root", "/home", "/proc/1/environ", "/proc/self/maps", "/work",
-                           "/sys/kernel", "/dev/mem", "/run"}) {
+  for (const char* path : {"/etc/passwd", "/etc/shadow", "/root", "/home", "/proc/1/environ",
+                           "/proc/self/maps", "/work", "/sys/kernel", "/dev/mem", "/run"}) {
     text += TryOpen(path, O_RDONLY);
   }
   return Ok(text);
@@ -57,8 +57,9 @@ HandlerResult ReadOutside() {
 
 HandlerResult WriteOutside() {
   std::string text;
-  for (const char* path : {"/sandbox_escape", "/usr/sandbox_escape", "/usr/bin/sandbox_escape", "/dev/sandbox_escape",
-                           "/lib/sandbox_escape", "/sys/devices/system/cpu/sandbox_escape"}) {
+  for (const char* path :
+       {"/sandbox_escape", "/usr/sandbox_escape", "/usr/bin/sandbox_escape", "/dev/sandbox_escape",
+        "/lib/sandbox_escape", "/sys/devices/system/cpu/sandbox_escape"}) {
     text += TryOpen(path, O_WRONLY | O_CREAT);
   }
   return Ok(text + TryOpen("/tmp/inside", O_WRONLY | O_CREAT));
@@ -166,25 +167,54 @@ HandlerResult MemfdHoard() {
 HandlerResult Handle(absl::string_view payload, absl::Span<const int> fds) {
   using Command = HandlerResult (*)();
   static const std::map<absl::string_view, Command> kCommands = {
-      {"loop", [] { Loop(); return Ok(""); }},
-      {"sleep", [] { sleep(1000); return Ok(""); }},
-      {"fork_bomb", [] { ForkBomb(); return Ok(""); }},
+      {"loop",
+       [] {
+         Loop();
+         return Ok("");
+       }},
+      {"sleep",
+       [] {
+         sleep(1000);
+         return Ok("");
+       }},
+      {"fork_bomb",
+       [] {
+         ForkBomb();
+         return Ok("");
+       }},
       {"allocate_100_gib", Allocate100GiB},
       {"read_outside", ReadOutside},
       {"write_outside", WriteOutside},
       {"fill_tmp", FillTmp},
       {"list_tmp", ListTmp},
       {"socket", [] { return Ok(absl::StrCat(socket(AF_INET, SOCK_STREAM, 0))); }},
-      {"exec", [] { execl("/usr/bin/true", "true", nullptr); return Ok(""); }},
+      {"exec",
+       [] {
+         execl("/usr/bin/true", "true", nullptr);
+         return Ok("");
+       }},
       {"mount", [] { return Ok(absl::StrCat(mount("x", "/tmp", "tmpfs", 0, nullptr))); }},
-      {"clone3", [] {
+      {"clone3",
+       [] {
          clone_args args{};
          args.exit_signal = SIGCHLD;
          return Ok(syscall(SYS_clone3, &args, sizeof(args)) < 0 ? strerrorname_np(errno) : "cloned");
        }},
-      {"exit_3", [] { _exit(3); return Ok(""); }},
-      {"segfault", [] { *static_cast<volatile int*>(nullptr) = 1; return Ok(""); }},
-      {"abort", [] { abort(); return Ok(""); }},
+      {"exit_3",
+       [] {
+         _exit(3);
+         return Ok("");
+       }},
+      {"segfault",
+       [] {
+         *static_cast<volatile int*>(nullptr) = 1;
+         return Ok("");
+       }},
+      {"abort",
+       [] {
+         abort();
+         return Ok("");
+       }},
       {"flood", Flood},
       {"recurse", [] { return Ok(absl::StrCat(Recurse(0))); }},
       {"throw", []() -> HandlerResult { throw std::runtime_error("thrown on purpose"); }},
@@ -193,7 +223,12 @@ HandlerResult Handle(absl::string_view payload, absl::Span<const int> fds) {
       {"threads", Threads},
       {"memfd", MemfdHoard},
       {"long_reply", [] { return Ok(std::string(size_t{3} << 20, 'r')); }},
-      {"say", [] { printf("to stdout\n"); fflush(stdout); fprintf(stderr, "to stderr\n"); return Ok("said"); }}};
+      {"say", [] {
+         printf("to stdout\n");
+         fflush(stdout);
+         fprintf(stderr, "to stderr\n");
+         return Ok("said");
+       }}};
   absl::string_view text = payload;
   if (absl::ConsumePrefix(&text, "echo ")) {
     return Ok(std::string(text));
@@ -202,7 +237,8 @@ HandlerResult Handle(absl::string_view payload, absl::Span<const int> fds) {
     return WriteSharedMemory(fds);
   }
   auto command = kCommands.find(payload);
-  return command == kCommands.end() ? HandlerResult{ReplyState::kException, "unknown command"} : command->second();
+  return command == kCommands.end() ? HandlerResult{ReplyState::kException, "unknown command"}
+                                    : command->second();
 }
 
 }  // namespace
@@ -222,7 +258,7 @@ int main(int argc, char** argv) {
   ParentOptions options;
   options.policy = *policy;
   auto server = ParentServer::Connect(options);
-  absl::Status status = server.ok() ? (*server)->Serve(Handle, {}) : server.status();
+  absl::Status status = server.ok() ? (*server)->Serve(Handle, {}, {}) : server.status();
   if (!status.ok()) {
     fprintf(stderr, "%s\n", status.ToString().c_str());
     return 1;

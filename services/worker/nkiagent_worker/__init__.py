@@ -1,0 +1,1 @@
+"""The sandboxed Python side of nki-agent: mains and handlers of warm parents."""

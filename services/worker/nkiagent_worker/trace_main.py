@@ -1,0 +1,23 @@
+"""Warm parent of the role `trace`: kernel source in, program or diagnostics out. No torch, no data.
+
+Started by compile-service as `python -m nkiagent_worker.trace_main`.
+"""
+
+from __future__ import annotations
+
+from nkiagent_worker import warm
+
+
+def load() -> warm.Role:
+    """Imports the tracer; its `handle(payload: bytes) -> bytes` is the whole role."""
+    from nkiagent_worker import trace
+
+    def handler(payload: bytes, fds: list[int]) -> bytes:
+        del fds  # A kernel is traced from shapes and dtypes alone.
+        return trace.handle(payload)
+
+    return warm.Role(handler)
+
+
+if __name__ == "__main__":
+    warm.run_parent("python", load)
