@@ -49,15 +49,18 @@ absl::StatusOr<sandbox::WarmParentOptions> PythonRole(const std::string& role,
   sandbox::WarmParentOptions parent;
   parent.name = role;
   parent.argv = {python, "-m", absl::StrCat("nkiagent_worker.", role, "_main")};
-  parent.environment = {absl::StrCat("PYTHONPATH=", path),
-                        "PYTHONDONTWRITEBYTECODE=1",
+  parent.environment = {absl::StrCat("PYTHONPATH=", path), "PYTHONDONTWRITEBYTECODE=1",
                         "PYTHONHASHSEED=0",   // equal requests, equal programs
                         "OMP_NUM_THREADS=1",  // a warm parent has no threads
-                        "OPENBLAS_NUM_THREADS=1",
-                        "MKL_NUM_THREADS=1",
-                        "LC_ALL=C.UTF-8",
-                        "HOME=/tmp",
-                        "PATH=/usr/bin:/bin"};
+                        "OPENBLAS_NUM_THREADS=1", "MKL_NUM_THREADS=1",
+                        "OMP_WAIT_POLICY=passive",  // a child's idle threads sleep instead of spinning
+                        "MALLOC_ARENA_MAX=2",
+                        // All of Python's memory in the C library's heap, and that in huge pages: fork and
+                        // exit of a child then visit hundreds of page table entries instead of 60 000.
+                        // Measured with torch: an empty request takes 4 ms instead of 10.
+                        "PYTHONMALLOC=malloc", "GLIBC_TUNABLES=glibc.malloc.hugetlb=1", "LC_ALL=C.UTF-8",
+                        // Who and where they are, for libraries that ask: the jail has no /etc/passwd.
+                        "HOME=/tmp", "USER=nobody", "PATH=/usr/bin:/bin"};
   parent.minimum_level = *level;
   parent.max_children = static_cast<uint32_t>(options.max_workers);
   parent.max_waiting = static_cast<uint32_t>(options.max_queued);
