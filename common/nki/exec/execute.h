@@ -73,7 +73,7 @@ struct ExecReport {
   // False if a run-time fault ended the execution; the first error among `diagnostics` names its line.
   // Outputs then hold what had been written until then.
   bool completed = false;
-  // One for each output; empty unless track_unwritten.
+  // One for each output; empty unless track_unwritten and completed.
   std::vector<OutputReport> outputs;
   int64_t instructions = 0;  // executed, loops counted out
   int64_t peak_bytes = 0;    // most memory held at one time, as counted against max_bytes
