@@ -1,0 +1,93 @@
+// orchestrator: tasks in, agent sessions and their results out.
+//
+//   orchestrator --port=7600 --data_dir=/var/lib/nkiagent --compile_target=127.0.0.1:7601
+//                --verify_target=127.0.0.1:7602 --llm_target=127.0.0.1:7603
+//
+// Sessions live in an event log (SQLite, in --data_dir): what SubmitTask acknowledged survives kill -9, and
+// sessions that a dead process left go on at the next start.
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "common/config/option_set.h"
+#include "common/rpc/server.h"
+#include "common/storage/sqlite_event_store.h"
+#include "services/orchestrator/backends.h"
+#include "services/orchestrator/orchestrator_metrics.h"
+#include "services/orchestrator/orchestrator_service.h"
+#include "services/orchestrator/session_manager.h"
+
+namespace nkiagent::orchestrator {
+namespace {
+
+struct Options {
+  rpc::ServerOptions server{.name = "orchestrator", .port = 7600, .metrics_port = 7610};
+  BackendOptions backends;
+  ManagerOptions manager;
+  std::string data_dir = "orchestrator-data";
+
+  void Declare(config::OptionSet& set) {
+    server.Declare(set);
+    backends.compile.Declare(set, "compile");
+    backends.verify.Declare(set, "verify");
+    backends.llm.Declare(set, "llm");
+    set.Add("data_dir", &data_dir, "Folder of the event log; made if it does not exist.");
+    set.Add("max_running_sessions", &manager.max_running, "Sessions at work at once.").Range(1, 256);
+    set.Add("max_queued_sessions", &manager.max_queued, "Sessions that may wait.").Range(0, 100000);
+    set.Add("max_watchers", &manager.max_watchers, "WatchSession streams at once.").Range(1, 10000);
+    set.Add("session_lease", &manager.lease, "How long a session stays with a dead process.").Range(1, 3600);
+    set.Add("session_wall_limit", &manager.limits.default_wall_limit,
+            "Longest time of a session that names none.")
+        .Range(1, 86400);
+    set.Add("backend_retry_budget", &backends.retry.budget,
+            "How long calls to other services are tried again after RESOURCE_EXHAUSTED or UNAVAILABLE.")
+        .Range(0, 3600);
+  }
+};
+
+absl::Status MakeFolder(const std::string& path) {
+  if (mkdir(path.c_str(), 0700) == 0 || errno == EEXIST) return absl::OkStatus();
+  return absl::UnavailableError(absl::StrCat("can't make the folder ", path, ": ", strerror(errno)));
+}
+
+int Main(int argc, char** argv) {
+  Options options;
+  config::OptionSet set("orchestrator", "Turns tasks into agent sessions and keeps them.");
+  options.Declare(set);
+  if (std::optional<int> exit_code = set.ParseMain(argc, argv)) return *exit_code;
+  if (absl::Status status = rpc::InitLogging(options.server.Logging()); !status.ok())
+    return rpc::FailStart(status);
+  if (absl::Status status = MakeFolder(options.data_dir); !status.ok()) return rpc::FailStart(status);
+
+  absl::StatusOr<std::unique_ptr<storage::EventStore>> store =
+      storage::OpenSqliteEventStore({.path = absl::StrCat(options.data_dir, "/events.db")});
+  if (!store.ok()) return rpc::FailStart(store.status());
+
+  rpc::Runtime runtime({.service = "orchestrator"});
+  OrchestratorMetrics metrics(runtime.metrics());
+  options.backends.on_retry = [&metrics](const std::string& service, const absl::Status& failure) {
+    metrics.Retried(service, failure);
+  };
+  absl::StatusOr<std::unique_ptr<Backends>> backends = ConnectBackends(options.backends);
+  if (!backends.ok()) return rpc::FailStart(backends.status());
+
+  SessionManager manager(options.manager, **store, **backends, metrics);
+  OrchestratorServiceImpl service(runtime, manager);
+  absl::StatusOr<std::unique_ptr<rpc::Server>> server =
+      rpc::Server::Start(options.server, runtime, {{v1::OrchestratorService::service_full_name(), &service}});
+  if (!server.ok()) return rpc::FailStart(server.status());
+  manager.Start();
+  const int exit_code = (*server)->Wait();
+  manager.Drain();
+  return exit_code;
+}
+
+}  // namespace
+}  // namespace nkiagent::orchestrator
+
+int main(int argc, char** argv) { return nkiagent::orchestrator::Main(argc, argv); }
