@@ -72,7 +72,9 @@ class Reference:
     def describe(self, source: str, **limits: Any) -> dict[str, Any]:
         """The reply to `describe`, with the arena of the parameters under "fd"."""
         fd = self.arena()
-        outcome = self.outcome({"op": "describe", "source": source, "weight_seed": 0, "seed": 1}, [fd], **limits)
+        outcome = self.outcome(
+            {"op": "describe", "source": source, "weight_seed": 0, "seed": 1}, [fd], **limits
+        )
         assert outcome["kind"] == "ok", (outcome["kind"], outcome["detail"], outcome["reply"].decode())
         return {**json.loads(outcome["reply"]), "fd": fd}
 

@@ -89,7 +89,16 @@ def test_hundred_gibibytes(python_parent):
 
 
 @pytest.mark.parametrize(
-    "path", ["/etc/passwd", "/etc/shadow", "/root", "/home", "/proc/self/environ", "/proc/1/root", str(pathlib.Path.home())]
+    "path",
+    [
+        "/etc/passwd",
+        "/etc/shadow",
+        "/root",
+        "/home",
+        "/proc/self/environ",
+        "/proc/1/root",
+        str(pathlib.Path.home()),
+    ],
 )
 def test_files_outside_are_not_there(python_parent, path):
     outcome = run(python_parent, f"import os\nanswer = os.path.exists({path!r})")
@@ -98,11 +107,15 @@ def test_files_outside_are_not_there(python_parent, path):
 
 def test_this_file_is_there_because_the_parent_needs_its_folder_but_the_repository_is_not(python_parent):
     repository = pathlib.Path(__file__).resolve().parents[3]
-    source = f"import os\nanswer = [os.path.exists(p) for p in ({__file__!r}, {str(repository / 'README.md')!r})]"
+    source = (
+        f"import os\nanswer = [os.path.exists(p) for p in ({__file__!r}, {str(repository / 'README.md')!r})]"
+    )
     assert run(python_parent, source)["reply"] == b"[True, False]"
 
 
-@pytest.mark.parametrize("folder", ["/usr", "/usr/lib", "/dev", "/", str(pathlib.Path(__file__).resolve().parent)])
+@pytest.mark.parametrize(
+    "folder", ["/usr", "/usr/lib", "/dev", "/", str(pathlib.Path(__file__).resolve().parent)]
+)
 def test_writing_outside_tmp(python_parent, folder):
     name = f"{folder.rstrip('/')}/sandbox_escape"
     source = f"""
@@ -153,7 +166,10 @@ def test_deep_recursion(python_parent):
     outcome = run(python_parent, "def f(): f()\nf()")
     assert outcome["kind"] == "exception"
     assert b"RecursionError" in outcome["reply"]
-    outcome = run(python_parent, "import sys\nsys.setrecursionlimit(1 << 30)\nclass A:\n def __repr__(s): return repr(s)\nrepr(A())")
+    outcome = run(
+        python_parent,
+        "import sys\nsys.setrecursionlimit(1 << 30)\nclass A:\n def __repr__(s): return repr(s)\nrepr(A())",
+    )
     assert outcome["kind"] in ("crashed", "exception")
 
 

@@ -10,7 +10,9 @@ import pytest
 import torch
 
 HEAD = "import torch\nimport torch.nn as nn\n"
-SOFTMAX = HEAD + """
+SOFTMAX = (
+    HEAD
+    + """
 class Model(nn.Module):
     def forward(self, x):
         return torch.softmax(x, dim=-1)
@@ -19,6 +21,7 @@ def get_inputs():
 def get_init_inputs():
     return []
 """
+)
 
 
 def task(forward: str, inputs: str = "[torch.randn(4, 8)]", init: str = "", more: str = "") -> str:
@@ -45,7 +48,9 @@ def read(fd: int, slot: dict, dtype: str, dims: list[int]) -> numpy.ndarray:
 
 def test_describes_a_softmax(reference):
     facts = reference.describe(SOFTMAX)
-    assert [(a["name"], a["role"], a["dtype"], a["dims"]) for a in facts["arguments"]] == [("x", "input", "float32", [4, 8])]
+    assert [(a["name"], a["role"], a["dtype"], a["dims"]) for a in facts["arguments"]] == [
+        ("x", "input", "float32", [4, 8])
+    ]
     assert [(o["name"], o["dtype"], o["dims"]) for o in facts["outputs"]] == [("output", "float32", [4, 8])]
     assert facts["signature"] == "def nki_kernel(x):"
     assert facts["notes"] == []
@@ -73,19 +78,26 @@ def test_parameters_and_buffers_follow_the_inputs(reference):
     assert "buffer table: float32[8]" in lines
     assert "const c0: float32[] = 2.0" in lines
     assert not any("scale" in line for line in lines)
-    assert numpy.array_equal(read(facts["fd"], facts["slots"][2], "float32", [8]), numpy.arange(8, dtype="float32"))
+    assert numpy.array_equal(
+        read(facts["fd"], facts["slots"][2], "float32", [8]), numpy.arange(8, dtype="float32")
+    )
 
 
 def test_lifted_tensors_are_buffers(reference):
-    facts = reference.describe(task("self, x):\n        return x * torch.tensor([1.0, 2.0])", inputs="[torch.randn(4, 2)]"))
+    facts = reference.describe(
+        task("self, x):\n        return x * torch.tensor([1.0, 2.0])", inputs="[torch.randn(4, 2)]")
+    )
     (lifted,) = [a for a in facts["arguments"] if a["role"] == "buffer"]
     assert f"buffer {lifted['name']}: float32[2]" in facts["graph"]
     assert read(facts["fd"], facts["slots"][0], "float32", [2]).tolist() == [1.0, 2.0]
 
 
 def test_names_stay_unique(reference):
-    source = task("self, w, mul):\n        return mul * self.w + w", inputs="[torch.randn(4), torch.randn(4)]",
-                  init="self.w = nn.Parameter(torch.ones(4))")
+    source = task(
+        "self, w, mul):\n        return mul * self.w + w",
+        inputs="[torch.randn(4), torch.randn(4)]",
+        init="self.w = nn.Parameter(torch.ones(4))",
+    )
     facts = reference.describe(source)
     assert facts["signature"] == "def nki_kernel(w, mul, w_1):"
     assert "%mul_1: float32[4] = aten.mul.Tensor(%mul, %w_1)" in facts["graph"]
@@ -122,7 +134,9 @@ def test_runs_seeds_like_pytorch_itself(reference):
         torch.manual_seed(seed)
         x = torch.randn(4, 8)
         trial = reply["trials"][position]
-        assert numpy.array_equal(read(reply["fds"][1 + 2 * position], trial["input_slots"][0], "float32", [4, 8]), x.numpy())
+        assert numpy.array_equal(
+            read(reply["fds"][1 + 2 * position], trial["input_slots"][0], "float32", [4, 8]), x.numpy()
+        )
         expected = read(reply["fds"][2 + 2 * position], trial["output_slots"][0], "float32", [4, 8])
         assert numpy.allclose(expected, torch.softmax(x, -1).numpy(), atol=1e-6)
 
@@ -132,7 +146,9 @@ def test_weights_come_from_their_own_seed(reference):
     facts = reference.describe(source)
     torch.manual_seed(0)
     linear = torch.nn.Linear(8, 2)
-    assert numpy.array_equal(read(facts["fd"], facts["slots"][0], "float32", [2, 8]), linear.weight.detach().numpy())
+    assert numpy.array_equal(
+        read(facts["fd"], facts["slots"][0], "float32", [2, 8]), linear.weight.detach().numpy()
+    )
 
 
 def test_dictionaries_and_tuples_of_outputs(reference):
@@ -152,7 +168,10 @@ def test_inputs_changed_in_place_are_handed_out_unchanged(reference):
 
 
 def test_a_module_that_cannot_be_exported_is_described_without_a_graph(reference):
-    source = task("self, x):\n        return x + self.w if x.sum() > 0 else x - self.w", init="self.w = nn.Parameter(torch.ones(8))")
+    source = task(
+        "self, x):\n        return x + self.w if x.sum() > 0 else x - self.w",
+        init="self.w = nn.Parameter(torch.ones(8))",
+    )
     facts = reference.describe(source)
     assert facts["graph"] == ""
     assert facts["signature"] == "def nki_kernel(x, w):"
@@ -170,24 +189,61 @@ def test_a_module_that_cannot_be_exported_is_described_without_a_graph(reference
         ("NO_MODEL", "Model does not exist", "import torch\n"),
         ("NO_MODEL", "no torch.nn.Module", "class Model: pass\ndef get_inputs(): return []\n"),
         ("NO_INPUTS_FUNCTION", "get_inputs", HEAD + "class Model(nn.Module): pass\n"),
-        ("BAD_INPUTS", "tuple" , task("self, x):\n        return x", inputs="[(1, 2)]")),
+        ("BAD_INPUTS", "tuple", task("self, x):\n        return x", inputs="[(1, 2)]")),
         ("BAD_INPUTS", "not a list", task("self, x):\n        return x", inputs="torch.ones(2)")),
         ("BAD_INPUTS", "no tensor", task("self, x):\n        return torch.ones(2) * x", inputs="[2]")),
         ("CONSTRUCTOR_RAISES", "KeyError", task("self, x):\n        return x", init="{}[1]")),
         ("FORWARD_RAISES", "expected", task("self, x):\n        raise ValueError('expected')")),
-        ("FORWARD_RAISES", "must match", task("self, x):\n        return x @ torch.ones(3, 3)").replace("@", "+")),
+        (
+            "FORWARD_RAISES",
+            "must match",
+            task("self, x):\n        return x @ torch.ones(3, 3)").replace("@", "+"),
+        ),
         ("BAD_OUTPUTS", "NoneType", task("self, x):\n        pass")),
         ("BAD_OUTPUTS", "int", task("self, x):\n        return x, 3")),
-        ("UNSUPPORTED_DTYPE", "float64", task("self, x):\n        return x", inputs="[torch.randn(3).double()]")),
+        (
+            "UNSUPPORTED_DTYPE",
+            "float64",
+            task("self, x):\n        return x", inputs="[torch.randn(3).double()]"),
+        ),
         ("UNSUPPORTED_DTYPE", "complex64", task("self, x):\n        return torch.complex(x, x)")),
         ("EMPTY_TENSOR", "[0, 8]", task("self, x):\n        return x", inputs="[torch.randn(0, 8)]")),
-        ("UNSUPPORTED_RANK", "5 dimensions", task("self, x):\n        return x", inputs="[torch.randn(1, 1, 1, 1, 2)]")),
+        (
+            "UNSUPPORTED_RANK",
+            "5 dimensions",
+            task("self, x):\n        return x", inputs="[torch.randn(1, 1, 1, 1, 2)]"),
+        ),
         ("NON_DETERMINISTIC", "output", task("self, x):\n        return x + torch.rand(8)")),
-        ("NON_DETERMINISTIC", "input x", task("self, x):\n        return x", inputs="[torch.full((3,), float(int.from_bytes(__import__('os').urandom(3), 'big')))]")),
-        ("NON_DETERMINISTIC", "values of w", task("self, x):\n        return x", init="self.w = nn.Parameter(torch.full((3,), float(int.from_bytes(__import__('os').urandom(3), 'big'))))")),
-        ("SHAPES_DEPEND_ON_SEED", "input x", task("self, x):\n        return x", inputs="[torch.randn(int(torch.randint(1, 1000, ())), 8)]")),
+        (
+            "NON_DETERMINISTIC",
+            "input x",
+            task(
+                "self, x):\n        return x",
+                inputs="[torch.full((3,), float(int.from_bytes(__import__('os').urandom(3), 'big')))]",
+            ),
+        ),
+        (
+            "NON_DETERMINISTIC",
+            "values of w",
+            task(
+                "self, x):\n        return x",
+                init="self.w = nn.Parameter(torch.full((3,), float(int.from_bytes(__import__('os').urandom(3), 'big'))))",
+            ),
+        ),
+        (
+            "SHAPES_DEPEND_ON_SEED",
+            "input x",
+            task("self, x):\n        return x", inputs="[torch.randn(int(torch.randint(1, 1000, ())), 8)]"),
+        ),
         ("NAN_OUTPUT", "NaN", task("self, x):\n        return x * float('nan')")),
-        ("MEMORY", "larger than", task("self, x):\n        return x.sum() + self.w.sum()", init="self.w = nn.Parameter(torch.ones(1 << 25))")),
+        (
+            "MEMORY",
+            "larger than",
+            task(
+                "self, x):\n        return x.sum() + self.w.sum()",
+                init="self.w = nn.Parameter(torch.ones(1 << 25))",
+            ),
+        ),
     ],
 )
 def test_problems_are_typed(reference, kind, says, source):
@@ -197,7 +253,9 @@ def test_problems_are_typed(reference, kind, says, source):
 
 
 def test_a_problem_names_the_line_and_shows_the_traceback(reference):
-    problem = reference.describe(task("self, x):\n        y = x\n        raise ValueError('here')"))["problem"]
+    problem = reference.describe(task("self, x):\n        y = x\n        raise ValueError('here')"))[
+        "problem"
+    ]
     assert problem["line"] == 11
     assert 'File "reference.py", line 11, in forward' in problem["traceback"]
     assert "raise ValueError('here')" in problem["traceback"]
@@ -208,7 +266,13 @@ def test_int64_beyond_int32_is_a_problem(reference):
     source = task("self, x):\n        return x", inputs="[torch.tensor([1 << 40])]")
     facts = reference.describe(source)
     outcome = reference.outcome(
-        {"op": "run", "source": source, "weight_seed": 0, "seeds": [1], **{k: facts[k] for k in ("arguments", "outputs", "slots")}},
+        {
+            "op": "run",
+            "source": source,
+            "weight_seed": 0,
+            "seeds": [1],
+            **{k: facts[k] for k in ("arguments", "outputs", "slots")},
+        },
         [facts["fd"], reference.arena(), reference.arena()],
     )
     assert json.loads(outcome["reply"])["problem"]["kind"] == "BAD_INPUTS"

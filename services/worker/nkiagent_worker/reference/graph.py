@@ -26,7 +26,12 @@ from nkiagent_worker.reference.tensors import dtype_name
 # Keyword arguments without a meaning for a kernel.
 _PLACEMENT = {"device", "layout", "pin_memory", "memory_format"}
 # Nodes that return their first argument.
-_ALIASES = {"aten.lift_fresh_copy.default", "aten.detach.default", "aten.alias.default", "aten.lift_fresh.default"}
+_ALIASES = {
+    "aten.lift_fresh_copy.default",
+    "aten.detach.default",
+    "aten.alias.default",
+    "aten.lift_fresh.default",
+}
 
 
 class Unsupported(Exception):

@@ -95,9 +95,13 @@ def _check_inputs(inputs: list[Any], again: list[Any], names: list[str], same_se
                 f"input {name} has shape {list(left.shape)} in one call and {list(right.shape)} in another",
             )
         if not both and (type(left) is not type(right) or left != right):
-            raise Problem("SHAPES_DEPEND_ON_SEED", f"input {name} is {left!r} in one call and {right!r} in another")
+            raise Problem(
+                "SHAPES_DEPEND_ON_SEED", f"input {name} is {left!r} in one call and {right!r} in another"
+            )
         if both and same_seed and not _same(left, right):
-            raise Problem("NON_DETERMINISTIC", f"two calls with the same seed give different values of input {name}")
+            raise Problem(
+                "NON_DETERMINISTIC", f"two calls with the same seed give different values of input {name}"
+            )
 
 
 def _check_nan(outputs: dict[str, torch.Tensor]) -> None:
@@ -145,8 +149,12 @@ def _describe(request: dict[str, Any], fds: list[int]) -> dict[str, Any]:
     if any(isinstance(a, torch.Tensor) and not _same(a, b) for a, b in zip(before, inputs)):
         notes.append("forward changes its inputs in place; the kernel must return the outputs only")
     text, lifted = _graph(model, before, names, notes)
-    argument_specs = specs + [tensors.make_spec(item.tensor, item.name, item.role, item.reference_name) for item in lifted]
-    slots = tensors.write_arena(fds[0], [(item.tensor, f"{item.role} {item.reference_name}") for item in lifted])
+    argument_specs = specs + [
+        tensors.make_spec(item.tensor, item.name, item.role, item.reference_name) for item in lifted
+    ]
+    slots = tensors.write_arena(
+        fds[0], [(item.tensor, f"{item.role} {item.reference_name}") for item in lifted]
+    )
     for spec in argument_specs + output_specs:
         if spec.dtype != spec.reference_dtype:
             verb = "is returned as" if spec.role == "output" else "is passed as"
@@ -175,7 +183,9 @@ def _graph(
 ) -> tuple[str, list[graph.Lifted]]:
     """The graph and the tensors it uses; without a graph, all parameters and buffers."""
     try:
-        written = guarded("FORWARD_RAISES", "export", lambda: graph.write(graph.export(model, tuple(inputs)), names))
+        written = guarded(
+            "FORWARD_RAISES", "export", lambda: graph.write(graph.export(model, tuple(inputs)), names)
+        )
         return written.text, written.lifted
     except graph.Unsupported as reason:
         notes.append(f"There is no reference graph: {reason}")
@@ -214,7 +224,9 @@ def _run(request: dict[str, Any], fds: list[int]) -> dict[str, Any]:
         elapsed = time.perf_counter() - started
         _check_specs(request["outputs"], [(tensor, name) for name, tensor in outputs.items()], "output")
         _check_nan(outputs)
-        output_slots = tensors.write_arena(expected_fd, [(t, f"output {name}") for name, t in outputs.items()])
+        output_slots = tensors.write_arena(
+            expected_fd, [(t, f"output {name}") for name, t in outputs.items()]
+        )
         trials.append({"input_slots": input_slots, "output_slots": output_slots, "reference_time_s": elapsed})
     return {"trials": trials}
 
@@ -223,8 +235,11 @@ def _check_against_arena(request: dict[str, Any], model: torch.nn.Module, fd: in
     """The weights of this process must be those that were described: the kernel gets the latter."""
     state = _state(model)
     rest = [spec for spec in request["arguments"] if spec["role"] != "input"]
-    known = [(slot, state[spec["reference_name"]]) for slot, spec in zip(request["slots"], rest)
-             if spec["reference_name"] in state]
+    known = [
+        (slot, state[spec["reference_name"]])
+        for slot, spec in zip(request["slots"], rest)
+        if spec["reference_name"] in state
+    ]
     if known and not tensors.equals_arena(fd, [slot for slot, _ in known], [tensor for _, tensor in known]):
         raise Problem("NON_DETERMINISTIC", "the weights differ from one process to another")
 
@@ -232,7 +247,9 @@ def _check_against_arena(request: dict[str, Any], model: torch.nn.Module, fd: in
 def _check_specs(specs: list[dict[str, Any]], found: list[tuple[torch.Tensor, str]], role: str) -> None:
     expected = [spec for spec in specs if spec["role"] == role]
     if len(expected) != len(found):
-        raise Problem("SHAPES_DEPEND_ON_SEED", f"there are {len(found)} {role}s now, {len(expected)} when described")
+        raise Problem(
+            "SHAPES_DEPEND_ON_SEED", f"there are {len(found)} {role}s now, {len(expected)} when described"
+        )
     for spec, (tensor, name) in zip(expected, found):
         dims = list(tensor.shape) or [1]
         if dims != spec["dims"] or tensors.dtype_name(tensor.dtype) != spec["reference_dtype"]:

@@ -38,7 +38,8 @@ class Problem(Exception):
 def out_of_memory(error: BaseException) -> bool:
     """Whether an exception means that an allocation failed. PyTorch's CPU allocator raises RuntimeError."""
     return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and ("can't allocate memory" in str(error) or "not enough memory" in str(error))
+        isinstance(error, RuntimeError)
+        and ("can't allocate memory" in str(error) or "not enough memory" in str(error))
     )
 
 
@@ -137,7 +138,8 @@ class Task:
         for position, value in enumerate(inputs):
             if not isinstance(value, (torch.Tensor, bool, int, float, str, type(None))):
                 raise Problem(
-                    "BAD_INPUTS", f"input {position} is a {type(value).__name__}, not a tensor or a Python scalar"
+                    "BAD_INPUTS",
+                    f"input {position} is a {type(value).__name__}, not a tensor or a Python scalar",
                 )
         return list(inputs)
 

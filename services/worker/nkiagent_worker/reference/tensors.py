@@ -69,10 +69,13 @@ def make_spec(tensor: torch.Tensor, name: str, role: str, reference_name: str = 
         raise Problem("UNSUPPORTED_DTYPE", f"{what} is not a dense tensor on the CPU")
     if tensor.dtype not in _BOUNDARY:
         known = ", ".join(dtype_name(dtype) for dtype in _BOUNDARY)
-        raise Problem("UNSUPPORTED_DTYPE", f"{what} has dtype {dtype_name(tensor.dtype)}; kernels take {known}")
+        raise Problem(
+            "UNSUPPORTED_DTYPE", f"{what} has dtype {dtype_name(tensor.dtype)}; kernels take {known}"
+        )
     if tensor.dim() > MAX_RANK:
         raise Problem(
-            "UNSUPPORTED_RANK", f"{what} has shape {list(tensor.shape)} of {tensor.dim()} dimensions, limit {MAX_RANK}"
+            "UNSUPPORTED_RANK",
+            f"{what} has shape {list(tensor.shape)} of {tensor.dim()} dimensions, limit {MAX_RANK}",
         )
     if tensor.numel() == 0:
         raise Problem("EMPTY_TENSOR", f"{what} has shape {list(tensor.shape)}, which holds no element")
@@ -93,8 +96,11 @@ def boundary_array(tensor: torch.Tensor, what: str) -> numpy.ndarray:
     if tensor.dtype == torch.int64:
         low, high = (int(tensor.min()), int(tensor.max())) if tensor.numel() else (0, 0)
         if low < _INT32.min or high > _INT32.max:
-            raise Problem("BAD_INPUTS", f"{what} is int64 and holds {low if low < _INT32.min else high}, "
-                          "which doesn't fit the int32 that kernels take")
+            raise Problem(
+                "BAD_INPUTS",
+                f"{what} is int64 and holds {low if low < _INT32.min else high}, "
+                "which doesn't fit the int32 that kernels take",
+            )
         tensor = tensor.to(torch.int32)
     elif tensor.dtype == torch.bool:
         tensor = tensor.view(torch.uint8)
