@@ -1,0 +1,299 @@
+#include "common/nki/timing/memory.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <memory>
+
+#include "common/nki/timing/machine.h"
+
+namespace nkiagent::nki::timing {
+namespace {
+
+// Regions remembered for one copy of a tensor; beyond that they are merged into one.
+constexpr size_t kMaxRegions = 96;
+// Copies of an SBUF tile beyond which more prefetching changes nothing.
+constexpr int kMaxSbufCopies = 4;
+constexpr int kMaxPsumCopies = isa::kPsumBanks;
+
+bool Overlap(const Region& a, const Region& b) {
+  if (a.view != b.view || a.axes.size() != b.axes.size()) return true;
+  for (size_t k = 0; k < a.axes.size(); ++k) {
+    if (a.axes[k].second < b.axes[k].first || b.axes[k].second < a.axes[k].first) return false;
+  }
+  return true;
+}
+
+bool Same(const Region& a, const Region& b) { return a.view == b.view && a.axes == b.axes; }
+
+// Bytes per partition that all blocks of a tensor take; whole banks in PSUM.
+int64_t Footprint(const ir::Tensor& t) {
+  int64_t bytes = isa::SizeOf(t.dtype);
+  int64_t blocks = 1;
+  for (size_t k = 0; k < t.shape.size(); ++k) {
+    if (k < static_cast<size_t>(t.partition_axis)) blocks *= t.shape[k];
+    if (k > static_cast<size_t>(t.partition_axis)) bytes *= t.shape[k];
+  }
+  if (t.buffer == isa::Buffer::kPsum) {
+    bytes = (bytes + isa::kPsumBankBytes - 1) / isa::kPsumBankBytes * isa::kPsumBankBytes;
+  }
+  return bytes * blocks;
+}
+
+struct FlatLoop {
+  ir::SymbolId symbol = -1;
+  int parent = -1;
+  size_t begin = 0, end = 0;  // instructions [begin, end)
+};
+
+struct Life {
+  size_t begin = SIZE_MAX;
+  size_t end = 0;
+  bool loaded = false;  // by DMA
+};
+
+class LifeFinder {
+ public:
+  explicit LifeFinder(const ir::Program& p) : p_(p), lives_(p.tensors.size()) {
+    Flatten(p.body, -1);
+    for (size_t n = 0; n < instrs_.size(); ++n) Use(n);
+  }
+  const std::vector<Life>& lives() const { return lives_; }
+  size_t instr_count() const { return instrs_.size(); }
+
+ private:
+  void Flatten(const std::vector<ir::Node>& body, int parent) {
+    for (const ir::Node& node : body) {
+      if (const auto* instr = std::get_if<ir::Instr>(&node.item)) {
+        instrs_.emplace_back(instr, parent);
+        continue;
+      }
+      const ir::Loop& loop = *std::get<std::unique_ptr<ir::Loop>>(node.item);
+      const auto index = static_cast<int>(loops_.size());
+      loops_.push_back({loop.symbol, parent, instrs_.size(), 0});
+      Flatten(loop.body, index);
+      loops_[static_cast<size_t>(index)].end = instrs_.size();
+    }
+  }
+
+  // A tensor is in use from its first to its last instruction, and through loops that lie inside its scope.
+  void Use(size_t n) {
+    const auto& [instr, parent] = instrs_[n];
+    const auto use = [&, loop = parent](const ir::Operand& o, bool written) {
+      const auto* a = std::get_if<ir::Access>(&o);
+      if (a == nullptr) return;
+      const auto id = static_cast<size_t>(ir::StorageOf(p_, a->tensor));
+      size_t begin = n, end = n;
+      for (int l = loop; l != -1 && loops_[static_cast<size_t>(l)].symbol != p_.tensors[id].scope;
+           l = loops_[static_cast<size_t>(l)].parent) {
+        begin = loops_[static_cast<size_t>(l)].begin;
+        end = loops_[static_cast<size_t>(l)].end - 1;
+      }
+      Life& life = lives_[id];
+      life.begin = std::min(life.begin, begin);
+      life.end = std::max(life.end, end);
+      life.loaded = life.loaded || (written && isa::RowOf(instr->op).cost == isa::Cost::kDma);
+    };
+    for (const ir::Operand& o : instr->dst) use(o, true);
+    for (const ir::Operand& o : instr->src) use(o, false);
+  }
+
+  const ir::Program& p_;
+  std::vector<std::pair<const ir::Instr*, int>> instrs_;
+  std::vector<FlatLoop> loops_;
+  std::vector<Life> lives_;
+};
+
+// Hands out what a memory has left over its peak use, tile by tile.
+void Grant(const ir::Program& p, const LifeFinder& finder, isa::Buffer buffer, int64_t capacity, int most,
+           std::vector<int>& counts) {
+  const std::vector<Life>& lives = finder.lives();
+  std::vector<int64_t> change(finder.instr_count() + 1, 0);
+  std::vector<size_t> scoped;
+  for (size_t id = 0; id < p.tensors.size(); ++id) {
+    const ir::Tensor& t = p.tensors[id];
+    if (t.buffer != buffer || t.view_of != ir::kNoTensor || lives[id].begin == SIZE_MAX) continue;
+    change[lives[id].begin] += Footprint(t);
+    change[lives[id].end + 1] -= Footprint(t);
+    if (t.scope != -1) scoped.push_back(id);
+  }
+  int64_t now = 0, peak = 0;
+  for (int64_t c : change) {
+    now += c;
+    peak = std::max(peak, now);
+  }
+  int64_t left = capacity - peak;
+  std::stable_sort(scoped.begin(), scoped.end(),
+                   [&](size_t a, size_t b) { return lives[a].loaded > lives[b].loaded; });
+  for (int round = 1; round < most; ++round) {
+    for (const size_t id : scoped) {
+      const int64_t bytes = Footprint(p.tensors[id]);
+      if (bytes > left) continue;
+      left -= bytes;
+      ++counts[id];
+    }
+  }
+}
+
+}  // namespace
+
+Region RegionOf(const ir::Program& program, const ir::Access& access, absl::Span<const int64_t> symbols) {
+  Region r;
+  r.view = access.tensor;
+  for (size_t k = 0; k < access.index.size(); ++k) {
+    const ir::Affine& e = access.index[k];
+    int64_t lo = e.Base(symbols), hi = lo;
+    for (size_t d = 0; d < e.dims.size(); ++d) {
+      (e.dims[d] > 0 ? hi : lo) += e.dims[d] * (access.shape[d] - 1);
+    }
+    if (access.indirect_axis == static_cast<int32_t>(k)) {
+      lo = 0;
+      hi = program.tensors[static_cast<size_t>(access.tensor)].shape[k] - 1;
+    }
+    r.axes.emplace_back(lo, hi);
+  }
+  return r;
+}
+
+std::vector<int> BufferCounts(const ir::Program& program) {
+  std::vector<int> counts(program.tensors.size(), 1);
+  const LifeFinder finder(program);
+  Grant(program, finder, isa::Buffer::kSbuf, isa::kSbufUsableBytesPerPartition, kMaxSbufCopies, counts);
+  Grant(program, finder, isa::Buffer::kPsum, int64_t{isa::kPsumBanks} * isa::kPsumBankBytes, kMaxPsumCopies,
+        counts);
+  return counts;
+}
+
+Memory::Memory(const ir::Program& program)
+    : program_(program), stores_(program.tensors.size()), scoped_(program.symbols.size()) {
+  // HBM that nothing reads back orders nothing.
+  std::vector<bool> read(program.tensors.size(), false);
+  std::vector<bool> written(program.tensors.size(), false);
+  ir::ForEachInstr(program.body, [&](const ir::Instr& i, absl::Span<const ir::Loop* const>) {
+    const auto mark = [&](const ir::Operand& o, std::vector<bool>& set) {
+      const auto* a = std::get_if<ir::Access>(&o);
+      if (a == nullptr) return;
+      set[static_cast<size_t>(ir::StorageOf(program, a->tensor))] = true;
+      if (a->indirect_tensor != ir::kNoTensor) {
+        read[static_cast<size_t>(ir::StorageOf(program, a->indirect_tensor))] = true;
+      }
+    };
+    for (const ir::Operand& o : i.src) mark(o, read);
+    for (const ir::Operand& o : i.dst) mark(o, written);
+  });
+  const std::vector<int> counts = BufferCounts(program);
+  for (size_t id = 0; id < stores_.size(); ++id) {
+    const ir::Tensor& t = program.tensors[id];
+    if (t.view_of != ir::kNoTensor || !written[id] || (isa::IsHbm(t.buffer) && !read[id])) continue;
+    stores_[id].copies.resize(static_cast<size_t>(counts[id]));
+    if (t.scope != -1) scoped_[static_cast<size_t>(t.scope)].push_back(static_cast<ir::TensorId>(id));
+  }
+}
+
+void Memory::NextIteration(ir::SymbolId loop) {
+  for (const ir::TensorId id : scoped_[static_cast<size_t>(loop)]) {
+    Store& s = stores_[static_cast<size_t>(id)];
+    s.current = (s.current + 1) % s.copies.size();
+  }
+}
+
+double Memory::ReadyToRead(const ir::Access& access, const Region& region, Resource user) const {
+  const Store& s = StoreOf(access);
+  double ready = 0;
+  bool known = false;
+  for (const Use& u : s.copies[s.current]) {
+    if (u.written == 0 || !Overlap(u.region, region)) continue;
+    known = true;
+    ready = std::max(ready, u.written + (u.writer == user ? 0 : kSemaphoreNs));
+  }
+  return known ? ready : s.skipped_written;
+}
+
+double Memory::ReadyToWrite(const ir::Access& access, const Region& region, Resource user,
+                            bool accumulate) const {
+  const Store& s = StoreOf(access);
+  double ready = 0;
+  bool known = false;
+  for (const Use& u : s.copies[s.current]) {
+    if (!Overlap(u.region, region)) continue;
+    known = true;
+    // One engine keeps its own order; the DMA pool has none.
+    const bool ordered = u.reader == user && user != Resource::kDma;
+    if (!ordered) ready = std::max(ready, u.read + (u.read > 0 && u.reader != user ? kSemaphoreNs : 0));
+    if (u.writer != user || !accumulate) ready = std::max(ready, u.written);
+  }
+  return known ? ready : std::max(s.skipped_written, s.skipped_read);
+}
+
+Memory::Use& Memory::UseOf(const ir::Access& access, const Region& region) {
+  Store& s = StoreOf(access);
+  std::vector<Use>& uses = s.copies[s.current];
+  for (Use& u : uses) {
+    if (Same(u.region, region)) return u;
+  }
+  if (uses.size() == kMaxRegions) {
+    Use all = uses[0];
+    for (const Use& u : uses) {
+      for (size_t k = 0; k < all.region.axes.size() && k < u.region.axes.size(); ++k) {
+        all.region.axes[k].first = std::min(all.region.axes[k].first, u.region.axes[k].first);
+        all.region.axes[k].second = std::max(all.region.axes[k].second, u.region.axes[k].second);
+      }
+      if (u.written > all.written) {
+        all.written = u.written;
+        all.writer = u.writer;
+      }
+      if (u.read > all.read) {
+        all.read = u.read;
+        all.reader = u.reader;
+      }
+      all.changed = std::max(all.changed, u.changed);
+    }
+    uses.assign(1, all);
+  }
+  uses.push_back({region, 0, 0, Resource::kSync, Resource::kSync, 0});
+  return uses.back();
+}
+
+void Memory::Read(const ir::Access& access, const Region& region, Resource user, double until) {
+  // What was written as one piece is remembered as one piece.
+  Store& s = StoreOf(access);
+  bool known = false;
+  for (Use& u : s.copies[s.current]) {
+    if (!Overlap(u.region, region)) continue;
+    known = true;
+    u.changed = ++clock_;
+    if (until > u.read) {
+      u.read = until;
+      u.reader = user;
+    }
+  }
+  if (known) return;
+  Use& u = UseOf(access, region);
+  u.read = until;
+  u.reader = user;
+  u.changed = ++clock_;
+}
+
+void Memory::Write(const ir::Access& access, const Region& region, Resource user, double until) {
+  Use& u = UseOf(access, region);
+  if (until > u.written) {
+    u.written = until;
+    u.writer = user;
+  }
+  u.changed = ++clock_;
+}
+
+void Memory::Extrapolate(uint64_t since, const PerResource& by) {
+  for (Store& s : stores_) {
+    for (std::vector<Use>& uses : s.copies) {
+      for (Use& u : uses) {
+        if (u.changed <= since) continue;
+        if (u.written > 0) u.written += by[static_cast<size_t>(u.writer)];
+        if (u.read > 0) u.read += by[static_cast<size_t>(u.reader)];
+        s.skipped_written = std::max(s.skipped_written, u.written);
+        s.skipped_read = std::max(s.skipped_read, u.read);
+      }
+    }
+  }
+}
+
+}  // namespace nkiagent::nki::timing

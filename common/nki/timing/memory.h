@@ -1,0 +1,88 @@
+// Who used which part of a tensor until when: the dependences between instructions, and the copies of a
+// loop's tiles that let iterations overlap. Internal to common/nki/timing.
+#ifndef NKIAGENT_COMMON_NKI_TIMING_MEMORY_H_
+#define NKIAGENT_COMMON_NKI_TIMING_MEMORY_H_
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "absl/container/inlined_vector.h"
+#include "absl/types/span.h"
+#include "common/nki/ir/program.h"
+
+namespace nkiagent::nki::timing {
+
+// Engines and the ports they share; each has a timeline.
+enum class Resource : uint8_t { kTensor = 0, kVector, kScalar, kGpSimd, kSync, kDma, kSbufPort, kPsumPort };
+inline constexpr int kResourceCount = 8;
+using PerResource = std::array<double, kResourceCount>;
+
+// The elements an access touches in one execution, as a box over the tensor's axes.
+struct Region {
+  ir::TensorId view = ir::kNoTensor;
+  absl::InlinedVector<std::pair<int64_t, int64_t>, 4> axes;
+};
+Region RegionOf(const ir::Program& program, const ir::Access& access, absl::Span<const int64_t> symbols);
+
+// How many copies of each tensor fit the chip at once, by storage id: at least 1; more for tensors made anew
+// in each iteration, those loaded by DMA first.
+std::vector<int> BufferCounts(const ir::Program& program);
+
+class Memory {
+ public:
+  explicit Memory(const ir::Program& program);
+
+  // A new iteration of the loop with this symbol: its tensors move to their next copy.
+  void NextIteration(ir::SymbolId loop);
+
+  // When the region may be read or written by `user`, as far as its earlier users are concerned. With
+  // `accumulate`, a write need not wait for earlier writes of the same resource.
+  double ReadyToRead(const ir::Access& access, const Region& region, Resource user) const;
+  double ReadyToWrite(const ir::Access& access, const Region& region, Resource user, bool accumulate) const;
+  void Read(const ir::Access& access, const Region& region, Resource user, double until);
+  void Write(const ir::Access& access, const Region& region, Resource user, double until);
+
+  // A mark for Extrapolate: what has been used from now on.
+  uint64_t Now() const { return clock_; }
+  // Moves all uses since `since` by `by` of the resource that made them.
+  void Extrapolate(uint64_t since, const PerResource& by);
+
+  // Whether uses of the access need tracking at all: arguments are only read, and results only written.
+  bool Tracks(const ir::Access& access) const {
+    return !stores_[static_cast<size_t>(ir::StorageOf(program_, access.tensor))].copies.empty();
+  }
+
+ private:
+  struct Use {
+    Region region;
+    double written = 0;
+    double read = 0;
+    Resource writer = Resource::kSync;
+    Resource reader = Resource::kSync;
+    uint64_t changed = 0;
+  };
+  struct Store {
+    std::vector<std::vector<Use>> copies;
+    size_t current = 0;
+    // The latest use that was moved by Extrapolate: what skipped iterations touched elsewhere in the tensor.
+    double skipped_written = 0;
+    double skipped_read = 0;
+  };
+  Store& StoreOf(const ir::Access& a) {
+    return stores_[static_cast<size_t>(ir::StorageOf(program_, a.tensor))];
+  }
+  const Store& StoreOf(const ir::Access& a) const {
+    return stores_[static_cast<size_t>(ir::StorageOf(program_, a.tensor))];
+  }
+  Use& UseOf(const ir::Access& access, const Region& region);
+
+  const ir::Program& program_;
+  std::vector<Store> stores_;                      // by storage id
+  std::vector<std::vector<ir::TensorId>> scoped_;  // by loop symbol
+  uint64_t clock_ = 0;
+};
+
+}  // namespace nkiagent::nki::timing
+
+#endif  // NKIAGENT_COMMON_NKI_TIMING_MEMORY_H_

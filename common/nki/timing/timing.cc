@@ -1,0 +1,439 @@
+#include "common/nki/timing/timing.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <deque>
+#include <limits>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "common/nki/timing/cost.h"
+#include "common/nki/timing/machine.h"
+#include "common/nki/timing/memory.h"
+#include "common/nki/timing/timeline.h"
+
+namespace nkiagent::nki::timing {
+namespace {
+
+using isa::Engine;
+
+constexpr double kNsPerUs = 1000;
+// An engine or memory busy for at least this part of the latency is what binds.
+constexpr double kBindingShare = 0.5;
+
+// Loops of fewer trips are always placed iteration by iteration.
+constexpr int64_t kAlwaysExact = 4;
+// Iterations after which a loop is extrapolated by its average even if it has not become periodic.
+constexpr int64_t kPatience = 64;
+constexpr int kPeriods[] = {1, 2, 4, 8};
+// Two periods are the same if every engine advances by as much, within this many nanoseconds or this part.
+constexpr double kSameNs = 0.5;
+constexpr double kSamePart = 1e-4;
+
+// Everything that adds up over the program.
+struct Totals {
+  std::array<double, isa::kEngineCount> busy_ns{};
+  double hbm_read = 0, hbm_written = 0, sbuf = 0, psum = 0;
+  double flops = 0, tensor_flops = 0;
+  double instructions = 0;
+
+  // this += factor * (a - b)
+  void AddDifference(const Totals& a, const Totals& b, double factor) {
+    for (size_t e = 0; e < busy_ns.size(); ++e) busy_ns[e] += factor * (a.busy_ns[e] - b.busy_ns[e]);
+    hbm_read += factor * (a.hbm_read - b.hbm_read);
+    hbm_written += factor * (a.hbm_written - b.hbm_written);
+    sbuf += factor * (a.sbuf - b.sbuf);
+    psum += factor * (a.psum - b.psum);
+    flops += factor * (a.flops - b.flops);
+    tensor_flops += factor * (a.tensor_flops - b.tensor_flops);
+    instructions += factor * (a.instructions - b.instructions);
+  }
+};
+
+struct InstrTotals {
+  double busy_ns = 0;
+  double executed = 0;
+};
+
+Resource ResourceOf(Engine e) {
+  switch (e) {
+    case Engine::kTensor:
+      return Resource::kTensor;
+    case Engine::kScalar:
+      return Resource::kScalar;
+    case Engine::kGpSimd:
+      return Resource::kGpSimd;
+    case Engine::kSync:
+      return Resource::kSync;
+    case Engine::kDma:
+      return Resource::kDma;
+    case Engine::kVector:
+    case Engine::kUnknown:
+      break;
+  }
+  return Resource::kVector;
+}
+
+// The state of the simulation after an iteration.
+struct Snapshot {
+  PerResource tail{};
+  PerResource finish{};
+  Totals totals;
+  std::vector<InstrTotals> instrs;  // of the loop
+  uint64_t memory = 0;
+};
+
+class Simulator {
+ public:
+  Simulator(const ir::Program& p, const TimingOptions& options)
+      : p_(p), options_(options), memory_(p), in_psum_(BroadcastTensors(p)), symbols_(p.symbols.size(), 0) {
+    has_derived_ = std::any_of(p.symbols.begin(), p.symbols.end(),
+                               [](const ir::Symbol& s) { return s.kind != ir::SymbolKind::kLoop; });
+    FindClearedByMatmul();
+    Number(p.body);
+    instr_totals_.resize(instrs_.size());
+  }
+
+  void Run() {
+    size_t n = 0;
+    Body(p_.body, n);
+  }
+
+  Estimate Result() const;
+
+ private:
+  void Number(const std::vector<ir::Node>& body) {
+    for (const ir::Node& node : body) {
+      if (const auto* instr = std::get_if<ir::Instr>(&node.item)) {
+        instrs_.push_back(instr);
+        masked_.push_back(IsMasked(*instr));
+        fixed_.push_back(WorkOf(p_, *instr, symbols_, in_psum_));
+      } else {
+        Number(std::get<std::unique_ptr<ir::Loop>>(node.item)->body);
+      }
+    }
+  }
+
+  static bool IsMasked(const ir::Instr& i) {
+    const auto masked = [](const ir::Operand& o) {
+      const auto* a = std::get_if<ir::Access>(&o);
+      return a != nullptr && !a->mask.empty();
+    };
+    return std::any_of(i.dst.begin(), i.dst.end(), masked) || std::any_of(i.src.begin(), i.src.end(), masked);
+  }
+
+  // A PSUM tile that is zeroed and then only accumulated into by matmuls needs no clearing: the first matmul
+  // of a group overwrites.
+  void FindClearedByMatmul() {
+    cleared_by_matmul_.assign(p_.tensors.size(), true);
+    ir::ForEachInstr(p_.body, [&](const ir::Instr& i, absl::Span<const ir::Loop* const>) {
+      for (const ir::Operand& o : i.dst) {
+        const auto* a = std::get_if<ir::Access>(&o);
+        if (a == nullptr) continue;
+        const auto id = static_cast<size_t>(ir::StorageOf(p_, a->tensor));
+        const bool zero = i.op == isa::Opcode::kMemset && i.attrs.value == 0;
+        if (p_.tensors[id].buffer != isa::Buffer::kPsum || (!zero && i.op != isa::Opcode::kNcMatmul)) {
+          cleared_by_matmul_[id] = false;
+        }
+      }
+    });
+  }
+
+  void Body(const std::vector<ir::Node>& body, size_t& n) {
+    for (const ir::Node& node : body) {
+      if (std::holds_alternative<ir::Instr>(node.item)) {
+        Execute(n);
+        ++n;
+      } else {
+        RunLoop(*std::get<std::unique_ptr<ir::Loop>>(node.item), n);
+      }
+    }
+  }
+
+  static size_t CountInstrs(const std::vector<ir::Node>& body) {
+    size_t count = 0;
+    for (const ir::Node& node : body) {
+      const auto* loop = std::get_if<std::unique_ptr<ir::Loop>>(&node.item);
+      count += loop == nullptr ? 1 : CountInstrs((*loop)->body);
+    }
+    return count;
+  }
+
+  void Iterate(const ir::Loop& loop, int64_t trip, size_t begin) {
+    symbols_[static_cast<size_t>(loop.symbol)] = loop.start + loop.step * trip;
+    if (has_derived_) ir::EvaluateDerivedSymbols(p_, absl::MakeSpan(symbols_));
+    memory_.NextIteration(loop.symbol);
+    ++steps_;
+    size_t n = begin;
+    Body(loop.body, n);
+  }
+
+  Snapshot Take(size_t begin, size_t end) const {
+    Snapshot s;
+    for (size_t r = 0; r < timelines_.size(); ++r) s.tail[r] = timelines_[r].tail();
+    s.finish = finish_;
+    s.totals = totals_;
+    s.instrs.assign(instr_totals_.begin() + static_cast<std::ptrdiff_t>(begin),
+                    instr_totals_.begin() + static_cast<std::ptrdiff_t>(end));
+    s.memory = memory_.Now();
+    return s;
+  }
+
+  // The shortest period, in iterations, after which the last three stretches of `history` advance alike; 0 if
+  // none.
+  static int PeriodOf(const std::deque<Snapshot>& history) {
+    for (const int period : kPeriods) {
+      const auto step = static_cast<size_t>(period);
+      if (history.size() < 3 * step + 1) return 0;
+      const size_t last = history.size() - 1;
+      bool same = true;
+      for (size_t r = 0; r < kResourceCount && same; ++r) {
+        const double a = history[last].tail[r] - history[last - step].tail[r];
+        const double b = history[last - step].tail[r] - history[last - 2 * step].tail[r];
+        const double c = history[last - 2 * step].tail[r] - history[last - 3 * step].tail[r];
+        const double slack = kSameNs + kSamePart * std::abs(a);
+        same = std::abs(a - b) <= slack && std::abs(b - c) <= slack;
+      }
+      if (same) return period;
+    }
+    return 0;
+  }
+
+  void RunLoop(const ir::Loop& loop, size_t& n) {
+    const size_t begin = n;
+    n += CountInstrs(loop.body);
+    if (loop.trips <= kAlwaysExact && !Exhausted()) {
+      for (int64_t trip = 0; trip < loop.trips; ++trip) Iterate(loop, trip, begin);
+      return;
+    }
+    std::deque<Snapshot> history = {Take(begin, n)};
+    constexpr size_t kHistory = 3 * kPeriods[std::size(kPeriods) - 1] + 1;
+    for (int64_t trip = 0; trip < loop.trips; ++trip) {
+      Iterate(loop, trip, begin);
+      const int64_t left = loop.trips - trip - 1;
+      if (left < 2 && !Exhausted()) continue;
+      history.push_back(Take(begin, n));
+      if (history.size() > kHistory) history.pop_front();
+      int period = PeriodOf(history);
+      if (period == 0 && (Exhausted() || trip >= kPatience)) {
+        period = static_cast<int>(history.size() - 1) / (Exhausted() ? 1 : 2);
+        period = std::max(period, 1);
+      }
+      if (period == 0) continue;
+      // One iteration is kept for the end: its masks may differ. Not so when time has run out.
+      const int64_t keep = Exhausted() ? 0 : 1;
+      const int64_t times = (left - keep) / period;
+      if (times < 1) continue;
+      Extrapolate(history, period, static_cast<double>(times), begin);
+      trip += times * period;
+      history.clear();
+      history.push_back(Take(begin, n));
+    }
+  }
+
+  void Extrapolate(const std::deque<Snapshot>& history, int period, double times, size_t begin) {
+    const Snapshot& last = history.back();
+    const Snapshot& from = history[history.size() - 1 - static_cast<size_t>(period)];
+    PerResource by{};
+    for (size_t r = 0; r < kResourceCount; ++r) {
+      by[r] = times * (last.tail[r] - from.tail[r]);
+      timelines_[r].Shift(by[r]);
+      // What it did in this period ends later; what it did before keeps its time.
+      if (last.finish[r] > from.finish[r]) finish_[r] += by[r];
+    }
+    memory_.Extrapolate(from.memory, by);
+    totals_.AddDifference(last.totals, from.totals, times);
+    for (size_t k = 0; k < last.instrs.size(); ++k) {
+      instr_totals_[begin + k].busy_ns += times * (last.instrs[k].busy_ns - from.instrs[k].busy_ns);
+      instr_totals_[begin + k].executed += times * (last.instrs[k].executed - from.instrs[k].executed);
+    }
+  }
+
+  bool Exhausted() const { return steps_ >= options_.max_simulated_instructions; }
+
+  void Execute(size_t n);
+  // Places work on an engine and the ports it needs; returns its start.
+  double Place(const Work& work, double ready);
+
+  const ir::Program& p_;
+  const TimingOptions& options_;
+  Memory memory_;
+  std::vector<bool> in_psum_;
+  std::vector<bool> cleared_by_matmul_;
+  std::vector<int64_t> symbols_;
+  bool has_derived_ = false;
+
+  std::vector<const ir::Instr*> instrs_;
+  std::vector<bool> masked_;
+  std::vector<Work> fixed_;  // of instructions without masks
+
+  std::array<Timeline, kResourceCount> timelines_;
+  PerResource finish_{};  // when the last result of each resource is there
+  Totals totals_;
+  std::vector<InstrTotals> instr_totals_;
+  int64_t steps_ = 0;
+};
+
+double Simulator::Place(const Work& work, double ready) {
+  const auto timeline = [this](Resource r) -> Timeline& { return timelines_[static_cast<size_t>(r)]; };
+  absl::InlinedVector<Timeline*, 3> needed = {&timeline(ResourceOf(work.engine))};
+  const bool vector = work.engine == Engine::kVector;
+  if (vector || work.engine == Engine::kGpSimd) needed.push_back(&timeline(Resource::kSbufPort));
+  if (work.uses_psum && (vector || work.engine == Engine::kScalar))
+    needed.push_back(&timeline(Resource::kPsumPort));
+  double start = ready;
+  for (bool agreed = false; !agreed;) {
+    agreed = true;
+    for (const Timeline* t : needed) {
+      const double found = t->Find(start, work.occupancy_ns);
+      agreed = agreed && found == start;
+      start = found;
+    }
+  }
+  for (Timeline* t : needed) t->Take(start, work.occupancy_ns);
+  return start;
+}
+
+void Simulator::Execute(size_t n) {
+  const ir::Instr& instr = *instrs_[n];
+  const Work work = masked_[n] ? WorkOf(p_, instr, symbols_, in_psum_) : fixed_[n];
+  ++steps_;
+  if (work.skipped) return;
+  const auto* dst0 = std::get_if<ir::Access>(&instr.dst[0]);
+  if (instr.op == isa::Opcode::kMemset && instr.attrs.value == 0 && dst0 != nullptr &&
+      cleared_by_matmul_[static_cast<size_t>(ir::StorageOf(p_, dst0->tensor))]) {
+    return;
+  }
+  const Resource user = ResourceOf(work.engine);
+  const bool accumulate = instr.op == isa::Opcode::kNcMatmul;
+
+  double ready = 0;
+  absl::InlinedVector<std::pair<const ir::Access*, Region>, 4> reads, writes;
+  const auto collect = [&](const ir::Operand& o, auto& list) {
+    const auto* a = std::get_if<ir::Access>(&o);
+    if (a == nullptr) return;
+    if (memory_.Tracks(*a)) list.emplace_back(a, RegionOf(p_, *a, symbols_));
+  };
+  for (const ir::Operand& o : instr.src) collect(o, reads);
+  for (const ir::Operand& o : instr.dst) collect(o, writes);
+  for (const auto& [a, region] : reads) ready = std::max(ready, memory_.ReadyToRead(*a, region, user));
+  for (const auto& [a, region] : writes) {
+    ready = std::max(ready, memory_.ReadyToWrite(*a, region, user, accumulate));
+  }
+
+  double read_until = 0, written = 0;
+  if (work.engine == Engine::kDma) {
+    if (work.staging_ns > 0) {
+      Work copy;
+      copy.engine = Engine::kVector;
+      copy.uses_psum = true;
+      copy.occupancy_ns = work.staging_ns;
+      ready = Place(copy, ready) + work.staging_ns + kVectorLatency / kVectorGhz;
+      totals_.busy_ns[static_cast<size_t>(Engine::kVector)] += work.staging_ns;
+      instr_totals_[n].busy_ns += work.staging_ns;
+    }
+    const double issue = kDmaIssueCycles / kSyncGhz;
+    Timeline& sync = timelines_[static_cast<size_t>(Resource::kSync)];
+    const double issued = sync.Find(ready, issue);
+    sync.Take(issued, issue);
+    totals_.busy_ns[static_cast<size_t>(Engine::kSync)] += issue;
+    const Timeline::Span span =
+        timelines_[static_cast<size_t>(Resource::kDma)].Pour(issued + issue, work.occupancy_ns);
+    written = std::max(span.end, span.start + work.transfer_ns) + work.latency_ns;
+    read_until = written;
+  } else {
+    const double start = Place(work, ready);
+    read_until = start + work.occupancy_ns;
+    written = read_until + work.latency_ns;
+  }
+  for (const auto& [a, region] : reads) memory_.Read(*a, region, user, read_until);
+  for (const auto& [a, region] : writes) memory_.Write(*a, region, user, written);
+  finish_[static_cast<size_t>(user)] = std::max(finish_[static_cast<size_t>(user)], written);
+
+  totals_.busy_ns[static_cast<size_t>(work.engine)] += work.occupancy_ns;
+  totals_.hbm_read += work.hbm_read;
+  totals_.hbm_written += work.hbm_written;
+  totals_.sbuf += work.sbuf;
+  totals_.psum += work.psum;
+  totals_.flops += work.flops;
+  totals_.tensor_flops += work.tensor_flops;
+  totals_.instructions += 1;
+  instr_totals_[n].busy_ns += work.occupancy_ns;
+  instr_totals_[n].executed += 1;
+}
+
+Estimate Simulator::Result() const {
+  Estimate e;
+  e.latency_us = *std::max_element(finish_.begin(), finish_.end()) / kNsPerUs;
+  for (size_t k = 0; k < totals_.busy_ns.size(); ++k) {
+    e.busy_us[k] = totals_.busy_ns[k] / kNsPerUs;
+    e.share[k] = e.latency_us > 0 ? e.busy_us[k] / e.latency_us : 0;
+  }
+  e.hbm_read_bytes = totals_.hbm_read;
+  e.hbm_written_bytes = totals_.hbm_written;
+  e.sbuf_bytes = totals_.sbuf;
+  e.psum_bytes = totals_.psum;
+  e.flops = totals_.flops;
+  e.tensor_flops = totals_.tensor_flops;
+  const double hbm = e.hbm_read_bytes + e.hbm_written_bytes;
+  e.arithmetic_intensity = hbm > 0 ? e.flops / hbm : 0;
+  const auto count = [](double v) {
+    return v >= 9.2e18 ? std::numeric_limits<int64_t>::max() : static_cast<int64_t>(std::llround(v));
+  };
+  e.instructions = count(totals_.instructions);
+
+  const std::pair<Bound, double> limits[] = {
+      {Bound::kTensor, e.busy_us[static_cast<size_t>(Engine::kTensor)]},
+      {Bound::kVector, e.busy_us[static_cast<size_t>(Engine::kVector)]},
+      {Bound::kScalar, e.busy_us[static_cast<size_t>(Engine::kScalar)]},
+      {Bound::kGpSimd, e.busy_us[static_cast<size_t>(Engine::kGpSimd)]},
+      {Bound::kDma, e.busy_us[static_cast<size_t>(Engine::kDma)]},
+      {Bound::kMemory, hbm / kHbmBytesPerNs / kNsPerUs},
+  };
+  for (const auto& [bound, us] : limits) {
+    if (us <= e.roofline_us) continue;
+    e.roofline_us = us;
+    e.bound = bound;
+  }
+  if (e.roofline_us < kBindingShare * e.latency_us) e.bound = Bound::kLatency;
+
+  std::map<int, LineCost> lines;
+  std::map<int, double> executed;
+  for (size_t n = 0; n < instrs_.size(); ++n) {
+    if (instr_totals_[n].executed == 0) continue;
+    LineCost& line = lines[instrs_[n]->loc.line];
+    line.line = instrs_[n]->loc.line;
+    line.busy_us += instr_totals_[n].busy_ns / kNsPerUs;
+    executed[line.line] += instr_totals_[n].executed;
+  }
+  for (auto& [number, line] : lines) {
+    line.instructions = count(executed[number]);
+    e.lines.push_back(line);
+  }
+  std::stable_sort(e.lines.begin(), e.lines.end(),
+                   [](const LineCost& a, const LineCost& b) { return a.busy_us > b.busy_us; });
+  if (e.lines.size() > options_.top_lines) e.lines.resize(options_.top_lines);
+  return e;
+}
+
+}  // namespace
+
+absl::string_view Name(Bound bound) {
+  constexpr absl::string_view kNames[] = {"tensor", "vector", "scalar", "gpsimd", "dma", "memory", "latency"};
+  return kNames[static_cast<size_t>(bound)];
+}
+
+absl::StatusOr<Estimate> EstimateLatency(const ir::Program& program, const TimingOptions& options) {
+  if (program.target != "trn1" && program.target != "inf2") {
+    return absl::InvalidArgumentError(absl::StrCat("no timing model for target '", program.target,
+                                                   "'; known are trn1 and inf2 (NeuronCore-v2)"));
+  }
+  Simulator simulator(program, options);
+  simulator.Run();
+  return simulator.Result();
+}
+
+}  // namespace nkiagent::nki::timing
