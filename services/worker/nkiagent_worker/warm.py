@@ -1,4 +1,4 @@
-"""What the mains of Python warm parents have in common: the jail, then imports, then one child for each request."""
+"""What the mains of Python warm parents share: the jail, then imports, then a child for each request."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ def run_parent(policy: str, load: Callable[[], Role]) -> None:
 
     Args:
       policy: System call policy of the children: "python" or "torch".
-      load: Imports what the handler needs and returns the role. It runs once, in the parent, inside the jail, and
-        must leave no thread behind.
+      load: Imports what the handler needs and returns the role. It runs once, in the parent, inside the
+        jail, and must leave no thread behind.
     """
     import nki_sandbox
 
     server = nki_sandbox.connect(policy, readonly_paths())
     role = load()
-    # What exists now lives as long as the parent. Frozen, it is never visited by a child's collector, whose marks would
-    # copy every page.
+    # What exists now lives as long as the parent. Frozen, it is never visited by a child's collector, whose
+    # marks would copy every page.
     gc.collect()
     gc.freeze()
     server.serve(role.handle, role.prepare)

@@ -174,16 +174,16 @@ def test_deep_recursion(python_parent):
 
 
 def test_signals_to_others(python_parent):
-    source = """
+    source = f"""
 import os
 answer = []
-for pid in (-1, 2, %d):
+for pid in (-1, 2, {os.getpid()}):
     try:
         os.kill(pid, 9)
         answer.append("killed")
     except ProcessLookupError:
         answer.append("nobody")
-""" % os.getpid()
+"""
     assert run(python_parent, source)["reply"] == b"['nobody', 'nobody', 'nobody']"
 
 

@@ -67,7 +67,8 @@ def test_parameters_and_buffers_follow_the_inputs(reference):
     source = task(
         "self, x, scale):\n        return self.norm(x) * scale + self.table + torch.tensor(2.0)",
         inputs="[torch.randn(4, 8), 0.5]",
-        init='self.norm = nn.LayerNorm(8); self.register_buffer("table", torch.arange(8).float()); self.unused = nn.Linear(3, 3)',
+        init='self.norm = nn.LayerNorm(8); self.register_buffer("table", torch.arange(8).float()); '
+        "self.unused = nn.Linear(3, 3)",
     )
     facts = reference.describe(source)
     assert facts["signature"] == "def nki_kernel(x, norm_weight, norm_bias, table):"
@@ -106,7 +107,8 @@ def test_names_stay_unique(reference):
 def test_types_at_the_kernel_boundary(reference):
     source = task(
         "self, i, b, h, s):\n        return i + 1, ~b, h * 2, s + 1",
-        inputs="[torch.arange(6).reshape(2, 3), torch.tensor([True, False]), torch.ones(3, dtype=torch.bfloat16), torch.tensor(1.5)]",
+        inputs="[torch.arange(6).reshape(2, 3), torch.tensor([True, False]), "
+        "torch.ones(3, dtype=torch.bfloat16), torch.tensor(1.5)]",
     )
     facts = reference.describe(source)
     assert [(o["dtype"], o["reference_dtype"], o["dims"], o["rank_zero"]) for o in facts["outputs"]] == [
@@ -227,7 +229,7 @@ def test_a_module_that_cannot_be_exported_is_described_without_a_graph(reference
             "values of w",
             task(
                 "self, x):\n        return x",
-                init="self.w = nn.Parameter(torch.full((3,), float(int.from_bytes(__import__('os').urandom(3), 'big'))))",
+                init="self.w = nn.Parameter(torch.full((3,), float(hash(open('/dev/urandom', 'rb').read(3)))))",
             ),
         ),
         (

@@ -7,8 +7,9 @@
     %mean: float32[128, 1] = aten.mean.dim(%x, [-1], True)
     return %mean
 
-Types and shapes are the reference's own. Arguments are Python literals (inf and nan included), %name references and
-dtypes such as torch.float32; keyword arguments that only place a tensor (device, layout…) are left out.
+Types and shapes are the reference's own. Arguments are Python literals (inf and nan included), %name
+references and dtypes such as torch.float32; keyword arguments that only place a tensor (device, layout…) are
+left out.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _ALIASES = {
 
 
 class Unsupported(Exception):
-    """The module can't be exported, or its graph can't be written down; the message is a sentence for a note."""
+    """The module has no graph that could be written down; the message is a sentence for a note."""
 
 
 @dataclass
@@ -125,7 +126,7 @@ class _Writer:
         specs = [s for s in self._program.graph_signature.input_specs if s.kind == InputKind.USER_INPUT]
         if len(specs) != len(self._names):
             raise Unsupported(f"the graph takes {len(specs)} inputs, the module {len(self._names)}")
-        for spec, name in zip(specs, self._names):
+        for spec, name in zip(specs, self._names, strict=True):
             node = nodes[spec.arg.name]
             self._text[node] = f"%{name}"
             value = node.meta.get("val")

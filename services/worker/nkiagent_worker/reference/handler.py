@@ -1,10 +1,12 @@
 """The two operations of the reference role. Requests and replies are JSON; tensors go to shared memory.
 
-describe  {"op": "describe", "source", "entry", "weight_seed", "seed"}, one descriptor: an arena for the parameters
-          -> {"arguments", "outputs", "signature", "graph", "folded_scalars", "notes", "slots", "reference_time_s",
-              "torch_version"}; `slots` are those of the arguments that are no inputs
-run       {"op": "run", "source", "entry", "weight_seed", "seeds", "arguments", "outputs", "slots"}, descriptors: the
-          arena of the parameters, then for each seed one for the inputs and one for the expected outputs
+describe  {"op": "describe", "source", "entry", "weight_seed", "seed"}; one descriptor: an arena for the
+          parameters
+          -> {"arguments", "outputs", "signature", "graph", "folded_scalars", "notes", "slots",
+              "reference_time_s", "torch_version"}; `slots` are those of the arguments that are no inputs
+run       {"op": "run", "source", "entry", "weight_seed", "seeds", "arguments", "outputs", "slots"};
+          descriptors: the arena of the parameters, then for each seed one for the inputs and one for the
+          expected outputs
           -> {"trials": [{"input_slots", "output_slots", "reference_time_s"}]}
 
 Either may answer {"problem": {"kind", "message", "line", "traceback"}}. A lack of memory is a MemoryError.
@@ -87,7 +89,7 @@ def _state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 def _check_inputs(inputs: list[Any], again: list[Any], names: list[str], same_seed: bool) -> None:
     if len(inputs) != len(again):
         raise Problem("SHAPES_DEPEND_ON_SEED", "two calls for inputs return different numbers of them")
-    for name, left, right in zip(names, inputs, again):
+    for name, left, right in zip(names, inputs, again, strict=True):
         both = isinstance(left, torch.Tensor) and isinstance(right, torch.Tensor)
         if both and (left.shape != right.shape or left.dtype != right.dtype):
             raise Problem(
@@ -125,7 +127,7 @@ def _describe(request: dict[str, Any], fds: list[int]) -> dict[str, Any]:
     _check_inputs(inputs, task.inputs(seed + 1), names, same_seed=False)
     specs = [
         tensors.make_spec(value, name, "input", name)
-        for name, value in zip(names, inputs)
+        for name, value in zip(names, inputs, strict=True)
         if isinstance(value, torch.Tensor)
     ]
     if not specs:
@@ -146,7 +148,7 @@ def _describe(request: dict[str, Any], fds: list[int]) -> dict[str, Any]:
     _check_nan(outputs)
 
     notes: list[str] = []
-    if any(isinstance(a, torch.Tensor) and not _same(a, b) for a, b in zip(before, inputs)):
+    if any(isinstance(a, torch.Tensor) and not _same(a, b) for a, b in zip(before, inputs, strict=True)):
         notes.append("forward changes its inputs in place; the kernel must return the outputs only")
     text, lifted = _graph(model, before, names, notes)
     argument_specs = specs + [
@@ -168,7 +170,7 @@ def _describe(request: dict[str, Any], fds: list[int]) -> dict[str, Any]:
         "graph": text,
         "folded_scalars": [
             {"name": name, "literal": repr(value)}
-            for name, value in zip(names, inputs)
+            for name, value in zip(names, inputs, strict=True)
             if not isinstance(value, torch.Tensor)
         ],
         "notes": notes,
@@ -214,7 +216,11 @@ def _run(request: dict[str, Any], fds: list[int]) -> dict[str, Any]:
         input_fd, expected_fd = fds[1 + 2 * position], fds[2 + 2 * position]
         inputs = task.inputs(seed)
         names = input_names(model, len(inputs))
-        given = [(value, name) for value, name in zip(inputs, names) if isinstance(value, torch.Tensor)]
+        given = [
+            (value, name)
+            for value, name in zip(inputs, names, strict=True)
+            if isinstance(value, torch.Tensor)
+        ]
         _check_specs(request["arguments"], [(tensor, name) for tensor, name in given], "input")
         # Before forward, which may change them in place.
         input_slots = tensors.write_arena(input_fd, [(tensor, f"input {name}") for tensor, name in given])
@@ -237,7 +243,7 @@ def _check_against_arena(request: dict[str, Any], model: torch.nn.Module, fd: in
     rest = [spec for spec in request["arguments"] if spec["role"] != "input"]
     known = [
         (slot, state[spec["reference_name"]])
-        for slot, spec in zip(request["slots"], rest)
+        for slot, spec in zip(request["slots"], rest, strict=True)
         if spec["reference_name"] in state
     ]
     if known and not tensors.equals_arena(fd, [slot for slot, _ in known], [tensor for _, tensor in known]):
@@ -250,7 +256,7 @@ def _check_specs(specs: list[dict[str, Any]], found: list[tuple[torch.Tensor, st
         raise Problem(
             "SHAPES_DEPEND_ON_SEED", f"there are {len(found)} {role}s now, {len(expected)} when described"
         )
-    for spec, (tensor, name) in zip(expected, found):
+    for spec, (tensor, name) in zip(expected, found, strict=True):
         dims = list(tensor.shape) or [1]
         if dims != spec["dims"] or tensors.dtype_name(tensor.dtype) != spec["reference_dtype"]:
             raise Problem(

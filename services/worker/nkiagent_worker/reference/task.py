@@ -1,4 +1,4 @@
-"""A task file in KernelBench style as a live module, and every way in which it can be wrong as a typed problem."""
+"""A task file in KernelBench style as a live module; whatever is wrong with it is a typed problem."""
 
 from __future__ import annotations
 

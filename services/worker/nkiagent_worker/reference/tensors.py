@@ -110,7 +110,7 @@ def boundary_array(tensor: torch.Tensor, what: str) -> numpy.ndarray:
 
 
 def write_arena(fd: int, tensors: list[tuple[torch.Tensor, str]]) -> list[dict[str, int]]:
-    """Writes tensors side by side into shared memory; returns their slots. Raises Problem if they don't fit."""
+    """Writes tensors side by side into shared memory and returns their slots; Problem if they don't fit."""
     arrays = [boundary_array(tensor, what) for tensor, what in tensors]
     slots: list[dict[str, int]] = []
     end = 0
@@ -124,7 +124,7 @@ def write_arena(fd: int, tensors: list[tuple[torch.Tensor, str]]) -> list[dict[s
     if not end:
         return slots
     with mmap.mmap(fd, end) as memory:
-        for array, slot in zip(arrays, slots):
+        for array, slot in zip(arrays, slots, strict=True):
             view = numpy.ndarray(array.shape, array.dtype, memory, slot["offset"])
             numpy.copyto(view, array)
             del view
@@ -135,7 +135,7 @@ def equals_arena(fd: int, slots: list[dict[str, int]], tensors: list[torch.Tenso
     """Whether shared memory holds exactly these tensors."""
     size = os.fstat(fd).st_size
     with mmap.mmap(fd, size, prot=mmap.PROT_READ) as memory:
-        for slot, tensor in zip(slots, tensors):
+        for slot, tensor in zip(slots, tensors, strict=True):
             array = boundary_array(tensor, "parameter")
             held = memory[slot["offset"] : slot["offset"] + slot["size_bytes"]]
             if held != array.tobytes():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 
@@ -69,7 +68,7 @@ def warm_up() -> None:
 
 
 def prepare_child() -> None:
-    """Runs a small task in a fresh child: copies the pages that any task writes and starts the thread pool."""
+    """Runs a small task in a fresh child: copies the pages that any task writes, starts the threads."""
     fds = [os.memfd_create("prepare", os.MFD_CLOEXEC) for _ in range(3)]
     for fd in fds:
         os.ftruncate(fd, 1 << 20)
