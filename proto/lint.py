@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Checks the style of every .proto under a folder: python3 proto/lint.py [FOLDER].
 
-protoc says whether the files are protos at all (its warnings count as errors, so an unused import is one). The
-rest are rules of this repository: packages follow folders, names follow the usual proto style, each RPC has its
-own request and response, and everything has a comment, since the comments are the manual. Prints
+protoc says whether the files are protos at all (its warnings count as errors, so an unused import is one).
+The rest are rules of this repository: packages follow folders, names follow the usual proto style, each RPC
+has its own request and response, and everything has a comment, since the comments are the manual. Prints
 FILE:LINE: MESSAGE for each finding and exits with 1 if there is any, with 2 if it could not look.
 """
 

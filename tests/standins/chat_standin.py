@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""A local stand-in for model providers: a real HTTP server that speaks the Anthropic Messages API and OpenAI's
-chat completions, and refuses what they refuse.
+"""A local stand-in for model providers: a real HTTP server that speaks the Anthropic Messages API and
+OpenAI's chat completions, and refuses what they refuse.
 
     chat_standin.py [--port N]
 
-Prints {"port": N} on one line once it serves, and ends when its standard input ends. The model of a request names
-the scenario to play, see SCENARIOS; the text that answers are made of comes from the request, so a test can tell
-that the request arrived whole.
+Prints {"port": N} on one line once it serves, and ends when its standard input ends. The model of a request
+names the scenario to play, see SCENARIOS; the text that answers are made of comes from the request, so a
+test can tell that the request arrived whole.
 
     POST /v1/messages            Anthropic; the key is ANTHROPIC_KEY
     POST /v1/chat/completions    OpenAI; the key is OPENAI_KEY
