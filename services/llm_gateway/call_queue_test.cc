@@ -1,0 +1,93 @@
+#include "services/llm_gateway/call_queue.h"
+
+#include <gtest/gtest.h>
+
+#include <vector>
+
+#include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
+#include "services/llm_gateway/test_util.h"
+
+namespace nkiagent::llm_gateway {
+namespace {
+
+using TicketOr = absl::StatusOr<std::shared_ptr<CallQueue::Ticket>>;
+
+class CallQueueTest : public ::testing::Test {
+ protected:
+  std::unique_ptr<EventLoop> loop_ = *EventLoop::Create();
+};
+
+TEST_F(CallQueueTest, ServesInOrderOfArrival) {
+  CallQueue queue("m", 1, 10, loop_.get());
+  std::vector<int> order;
+  std::vector<std::shared_ptr<CallQueue::Ticket>> tickets(3);
+  for (int i = 0; i < 3; ++i) {
+    queue.Enter(CallContext(), [&, i](TicketOr ticket) {
+      order.push_back(i);
+      tickets[i] = *std::move(ticket);
+    });
+  }
+  EXPECT_EQ(order, std::vector<int>({0}));
+  EXPECT_EQ(queue.waiting(), 2);
+  tickets[0].reset();
+  EXPECT_EQ(order, std::vector<int>({0, 1}));
+  tickets[1].reset();
+  tickets[2].reset();
+  EXPECT_EQ(order, std::vector<int>({0, 1, 2}));
+  EXPECT_EQ(queue.running(), 0);
+}
+
+TEST_F(CallQueueTest, RefusesWhoFindsItFull) {
+  CallQueue queue("m", 1, 0, loop_.get());
+  std::shared_ptr<CallQueue::Ticket> held;
+  queue.Enter(CallContext(), [&](TicketOr ticket) { held = *std::move(ticket); });
+  absl::Status status;
+  queue.Enter(CallContext(), [&](TicketOr ticket) { status = ticket.status(); });
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  held.reset();
+  queue.Enter(CallContext(), [&](TicketOr ticket) { status = ticket.status(); });
+  EXPECT_TRUE(status.ok());
+  EXPECT_EQ(queue.running(), 0);
+}
+
+TEST_F(CallQueueTest, ACallThatEndsWhileItWaitsLeavesTheQueue) {
+  CallQueue queue("m", 1, 10, loop_.get());
+  std::shared_ptr<CallQueue::Ticket> held;
+  queue.Enter(CallContext(), [&](TicketOr ticket) { held = *std::move(ticket); });
+
+  Caller cancelled;
+  absl::Status cancelled_status;
+  queue.Enter(cancelled.context(), [&](TicketOr ticket) { cancelled_status = ticket.status(); });
+  cancelled.stop.request_stop();
+  EXPECT_EQ(cancelled_status.code(), absl::StatusCode::kCancelled);
+
+  Caller late;
+  late.deadline = absl::Now() + absl::Milliseconds(5);
+  absl::Notification done;
+  absl::Status late_status;
+  queue.Enter(late.context(), [&](TicketOr ticket) {
+    late_status = ticket.status();
+    done.Notify();
+  });
+  done.WaitForNotification();
+  EXPECT_EQ(late_status.code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(queue.waiting(), 0);
+  held.reset();
+  EXPECT_EQ(queue.running(), 0);
+}
+
+TEST_F(CallQueueTest, ACallThatWasCancelledBeforeItCameDoesNotStay) {
+  CallQueue queue("m", 1, 10, loop_.get());
+  std::shared_ptr<CallQueue::Ticket> held;
+  queue.Enter(CallContext(), [&](TicketOr ticket) { held = *std::move(ticket); });
+  Caller caller;
+  caller.stop.request_stop();
+  int calls = 0;
+  queue.Enter(caller.context(), [&](TicketOr) { ++calls; });
+  EXPECT_EQ(calls, 1);
+  EXPECT_EQ(queue.waiting(), 0);
+}
+
+}  // namespace
+}  // namespace nkiagent::llm_gateway
