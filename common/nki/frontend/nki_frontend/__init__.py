@@ -1,0 +1,1 @@
+"""The tracer behind `neuronxcc.nki`: runs a kernel as ordinary Python with symbolic tensors and records a program."""

@@ -1,0 +1,249 @@
+"""nki.jit and its relatives: kernels as callables."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+from typing import Any, Callable
+
+import numpy as np
+
+from . import context, dtypes
+from .context import Options
+from .errors import NkiError
+from .tracer import TensorSpec, Traced, trace_kernel
+
+_MODES = ("auto", "trace", "torchxla", "jax", "baremetal", "benchmark", "simulation", "profile")
+
+
+class MissingApi(AttributeError):
+    """A name that neuronxcc.nki does not have."""
+
+    hint = ""
+
+
+def missing_attribute(module: Any, name: str) -> AttributeError:
+    """The error for `nl.something` that does not exist, with the nearest names that do."""
+    short = module.__name__.rsplit(".", 1)[-1]
+    names = [n for n in dir(module) if not n.startswith("_")]
+    error = MissingApi(f"module '{module.__name__}' (SDK 2.24) has no attribute '{name}'")
+    if name.startswith("__"):
+        return AttributeError(str(error))
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    elsewhere = _elsewhere(short, name)
+    if elsewhere:
+        error.hint = f"did you mean {elsewhere}?"
+    elif near:
+        error.hint = f"did you mean {', '.join(near)}?"
+    return error
+
+
+def _elsewhere(short: str, name: str) -> str:
+    import sys
+
+    other = {"language": "isa", "isa": "language"}.get(short)
+    module = sys.modules.get(f"neuronxcc.nki.{other}") if other else None
+    return f"{'nisa' if other == 'isa' else 'nl'}.{name}" if module is not None and name in vars(module) else ""
+
+
+class TensorAnnotation:
+    """nt.tensor, nt.mutable_tensor: usable bare and with a shape, as in nt.tensor[128, 512]."""
+
+    def __init__(self, name: str, tensor_type: type, mutable: bool, shape: tuple | None = None):
+        self.name = name
+        self.tensor_type = tensor_type
+        self.mutable = mutable
+        self.shape = shape
+
+    def __getitem__(self, shape: object) -> "TensorAnnotation":
+        sizes = shape if isinstance(shape, tuple) else (shape,)
+        return TensorAnnotation(self.name, self.tensor_type, self.mutable, sizes)
+
+    def __or__(self, other: object) -> "TensorAnnotation":
+        return self
+
+    __ror__ = __or__
+
+    def __instancecheck__(self, value: object) -> bool:
+        return isinstance(value, self.tensor_type)
+
+
+def check_annotation(value: Any, annotation: Callable) -> Any:
+    """`name: tensor[shape] = value` in a kernel: the shape must be the value's."""
+    try:
+        wanted = annotation()
+    except Exception:  # noqa: BLE001  an annotation that does not evaluate says nothing
+        return value
+    from .tile import Tensor
+
+    if isinstance(wanted, TensorAnnotation) and wanted.shape is not None and isinstance(value, Tensor):
+        value.assert_shape(wanted.shape)
+    return value
+
+
+class Kernel:
+    """A function decorated with nki.jit."""
+
+    def __init__(self, function: Callable, mode: str = "auto", grid: tuple = (), **options: Any):
+        functools.update_wrapper(self, function)
+        self.function = function
+        self.mode = mode
+        self.grid = grid
+        self.options = options
+
+    def __getitem__(self, grid: object) -> "Kernel":
+        items = grid if isinstance(grid, (tuple, list)) else (grid,)
+        sizes = tuple(int(g) for g in items)
+        for g in sizes:
+            if g < 1:
+                raise ValueError(f"launch grid {sizes} has a dimension of size {g}")
+        return Kernel(self.function, self.mode, sizes, **self.options)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if context.maybe_current() is not None:
+            if self.grid:
+                raise NkiError("err_nested_kernel_with_spmd_grid",
+                               f"kernel {self.__name__} is called with a launch grid inside another kernel",
+                               hint="call it without the grid")
+            return self.function(*args, **kwargs)
+        from .simulate import run
+
+        return run(self, args, kwargs)
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        return self if instance is None else functools.partial(self, instance)
+
+    @property
+    def flags(self) -> dict:
+        """Marks set by the decorators of nki.compiler."""
+        return getattr(self.function, "_nki_flags", {}) | getattr(self, "_nki_flags", {})
+
+    def mutable_parameters(self) -> frozenset:
+        """Names of parameters annotated as mutable tensors."""
+        out = set()
+        for name, parameter in inspect.signature(self.function).parameters.items():
+            annotation = parameter.annotation
+            if isinstance(annotation, TensorAnnotation) and annotation.mutable:
+                out.add(name)
+            elif isinstance(annotation, str) and "mutable_tensor" in annotation:
+                out.add(name)
+        return frozenset(out)
+
+    def trace(self, args: tuple, kwargs: dict, *, target: str = "trn1", grid: tuple | None = None) -> Traced:
+        """Traces the kernel; arrays among the arguments are taken for their shapes and dtypes."""
+        bound = inspect.signature(self.function).bind(*args, **kwargs)
+        bound.apply_defaults()
+        names = list(bound.arguments)
+
+        def spec(name: str, value: Any) -> Any:
+            return TensorSpec(name, value.shape, value.dtype) if isinstance(value, np.ndarray) else value
+
+        arguments, keywords = [], {}
+        for name in names:
+            parameter = bound.signature.parameters[name]
+            value = bound.arguments[name]
+            if parameter.kind is parameter.VAR_POSITIONAL:
+                arguments.extend(spec(f"{name}{i}", v) for i, v in enumerate(value))
+            elif parameter.kind is parameter.VAR_KEYWORD:
+                keywords.update({k: spec(k, v) for k, v in value.items()})
+            elif parameter.kind is parameter.KEYWORD_ONLY:
+                keywords[name] = spec(name, value)
+            else:
+                arguments.append(spec(name, value))
+        options = Options(target=target, grid=self.grid if grid is None else grid)
+        return trace_kernel(self.function, arguments, keywords, options, name=self.__name__,
+                            mutable=self.mutable_parameters(), flags=self.flags)
+
+
+def _decorator(mode: str):
+    def decorate(function: Callable | None = None, **options: Any) -> Any:
+        if function is None:
+            return functools.partial(decorate, **options)
+        if isinstance(function, Kernel):
+            return Kernel(function.function, mode, function.grid, **{**function.options, **options})
+        return Kernel(function, mode, **options)
+
+    return decorate
+
+
+def jit(func: Callable | None = None, mode: str = "auto", **kwargs: Any) -> Any:
+    """Makes a function an NKI kernel. Called outside of a kernel it runs on the CPU, whatever the mode."""
+    if mode not in _MODES:
+        raise ValueError(f"nki.jit mode {mode!r} is not one of {', '.join(_MODES)}")
+    return _decorator(mode)(func, **kwargs)
+
+
+trace = _decorator("trace")
+baremetal = _decorator("baremetal")
+
+
+def benchmark(kernel: Callable | None = None, **kwargs: Any) -> Any:
+    """Needs a Neuron device."""
+    raise RuntimeError("nki.benchmark needs an attached Neuron device; nki.simulate_kernel runs a kernel on the CPU")
+
+
+def profile(func: Callable | None = None, **kwargs: Any) -> Any:
+    """Needs a Neuron device."""
+    raise RuntimeError("nki.profile needs an attached Neuron device; nki.simulate_kernel runs a kernel on the CPU")
+
+
+def simulate_kernel(kernel: Callable, *args: Any, **kwargs: Any) -> Any:
+    """Runs a kernel on the CPU with NumPy arrays and gives back NumPy arrays."""
+    return (kernel if isinstance(kernel, Kernel) else Kernel(kernel, "simulation"))(*args, **kwargs)
+
+
+class FrameworkKernel:
+    """Base class of framework integrations; the methods that a framework must provide raise NotImplementedError."""
+
+    def __init__(self, func: Callable | None = None, **kwargs: Any):
+        self.func = func
+        self.options = kwargs
+
+    def translate_to_neuron_dtype(self, _dtype: object) -> np.dtype:
+        """The NumPy dtype of a framework dtype."""
+        return dtypes.normalize(_dtype)
+
+    def is_framework_tensor(self, t: object) -> bool:
+        """Whether an argument is a tensor of the framework."""
+        raise NotImplementedError
+
+    def map_framework_tensor(self, t: object) -> tuple:
+        """(shape, dtype) of a framework tensor."""
+        raise NotImplementedError
+
+    def dump_config(self, *args: object, **kwargs: object) -> tuple:
+        """Backend configuration: there is no HLO backend here."""
+        raise NotImplementedError
+
+
+# ---- decorators of nki.compiler -------------------------------------------------------------------------------------
+
+
+def _flag(name: str):
+    def mark(function: Callable | None = None, *args: Any, **kwargs: Any) -> Any:
+        if function is None or not callable(function):
+            return mark
+        flags = dict(getattr(function, "_nki_flags", {}))
+        flags[name] = True
+        function._nki_flags = flags
+        return function
+
+    mark.__name__ = name
+    return mark
+
+
+skip_middle_end_transformations = _flag("skip_middle_end_transformations")
+enable_stack_allocator = _flag("enable_stack_allocator")
+force_auto_alloc = _flag("force_auto_alloc")
+multi_buffer = _flag("multi_buffer")
+
+
+class no_reorder:  # noqa: N801  the SDK's name
+    """Context that keeps instructions in order: programs here are in order already."""
+
+    def __enter__(self) -> "no_reorder":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        return None

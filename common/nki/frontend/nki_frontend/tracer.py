@@ -1,0 +1,249 @@
+"""Runs a kernel function with symbolic tensors until it has become a program, or diagnostics."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import traceback
+from typing import Any, Callable
+
+import _nki
+
+from . import context, dtypes
+from .context import INPUT, LOCAL, OUTPUT, SHARED_HBM, SPMD, Buffer, Instr, Loop, Options, Trace
+from .errors import Diagnostic, NkiError, Retrace, _ours
+from .expr import Expr
+from .lowering import lower
+from .tile import Tensor
+
+# Each restart unrolls at least one more loop; kernels have few loops whose index steers control flow.
+MAX_ATTEMPTS = 32
+
+
+@dataclasses.dataclass
+class TensorSpec:
+    """One tensor argument."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: object
+
+
+@dataclasses.dataclass
+class Traced:
+    """What became of a kernel: `program` is None if there is an error among the diagnostics."""
+
+    program: bytes | None
+    diagnostics: list[Diagnostic]
+    outputs: list[TensorSpec] = dataclasses.field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is a program."""
+        return self.program is not None
+
+
+def trace_kernel(function: Callable, arguments: list, keywords: dict, options: Options, *, name: str = "",
+                 mutable: frozenset = frozenset(), flags: dict | None = None) -> Traced:
+    """Traces `function(*arguments, **keywords)`, where TensorSpecs stand for HBM tensors."""
+    unroll: set = set()
+    for _ in range(MAX_ATTEMPTS):
+        trace = Trace(name or getattr(function, "__name__", "kernel"), options, set(unroll))
+        trace.entry_code = getattr(function, "__code__", None)
+        trace.auto_alloc = bool((flags or {}).get("force_auto_alloc"))
+        previous = context.set_current(trace)
+        error: Diagnostic | None = None
+        grid: tuple = ()
+        try:
+            tensors, words = _symbolic(trace, arguments, keywords, mutable)
+            grid, result = _run(trace, function, tensors, words, options.grid)
+            if trace.scope is not None:
+                raise context.left_early(trace.scope)
+            _outputs(trace, result)
+        except Retrace as restart:
+            if restart.loops <= unroll:
+                error = Diagnostic("error", "err_control_flow", "the value of a loop index is needed and not available")
+            else:
+                unroll |= restart.loops
+                continue
+        except NkiError as e:
+            if trace.scope is not None and e.rule == "err_loop_exit_not_supported":
+                trace.scope = None
+            error = e.diagnostic()
+        except RecursionError as e:
+            error = _python_error(e, "err_python_recursion", "the kernel recurses too deep",
+                                  "NKI kernels can't recurse without an end")
+        except Exception as e:  # noqa: BLE001  anything a kernel raises is a finding about it
+            error = _python_error(e)
+        except SystemExit as e:
+            error = _python_error(e, "err_python_exception", "the kernel calls exit()")
+        finally:
+            context.set_current(previous)
+        return _finish(trace, grid, error)
+    return Traced(None, [Diagnostic("error", "err_control_flow", "too many loops whose index steers control flow",
+                                    limit=str(MAX_ATTEMPTS), hint="use mask= instead of conditions on loop indices")])
+
+
+def _symbolic(trace: Trace, arguments: list, keywords: dict, mutable: frozenset) -> tuple[list, dict]:
+    def make(value: Any) -> Any:
+        if not isinstance(value, TensorSpec):
+            return value
+        dtype = dtypes.normalize(value.dtype)
+        buffer = Buffer(trace.unique_name(value.name), context.HBM, dtype, tuple(int(n) for n in value.shape), role=INPUT,
+                        declared=True)
+        buffer.mutable = value.name in mutable
+        trace.inputs.append(buffer)
+        return Tensor(buffer)
+
+    return [make(a) for a in arguments], {k: make(v) for k, v in keywords.items()}
+
+
+def _run(trace: Trace, function: Callable, arguments: list, keywords: dict, grid: tuple) -> tuple[tuple, Any]:
+    """Calls the kernel once, or once for each instance of the grid dimensions whose index steers control flow."""
+    ids: list = []
+    kept: list[int] = []
+    unrolled: list[int] = []
+    for axis, size in enumerate(grid):
+        key = ("spmd", axis)
+        if key in trace.unroll:
+            unrolled.append(axis)
+            ids.append(0)
+            continue
+        symbol = trace.loop_symbol(f"program_id{axis}", key, 0, size - 1)
+        loop = Loop(symbol, SPMD, 0, 1, size, (0, 0))
+        trace.bodies[-1].append(loop)
+        trace.bodies.append(loop.body)
+        ids.append(Expr(0, ((symbol, 1),)))
+        kept.append(size)
+    trace.program_ids = ids
+    result = None
+    if unrolled:
+        trace.hbm_by_ordinal = []
+    for instance in itertools.product(*(range(grid[a]) for a in unrolled)):
+        for axis, value in zip(unrolled, instance):
+            ids[axis] = value
+        trace.hbm_ordinal = 0
+        result = function(*arguments, **keywords)
+        if trace.scope is not None:
+            raise context.left_early(trace.scope)
+    return tuple(kept), result
+
+
+def _outputs(trace: Trace, result: Any) -> None:
+    flat = list(result) if isinstance(result, (tuple, list)) else [result] if result is not None else []
+    written = _written(trace.body, set())
+    if not flat:
+        flat = [Tensor(b) for b in trace.inputs if b.mutable and b in written]
+        if not flat:
+            raise NkiError("err_tensor_output_not_written_to", "the kernel returns no tensor", loc=_definition(trace),
+                           hint="create the output with nl.ndarray(shape, dtype=..., buffer=nl.shared_hbm) and return it")
+    for position, value in enumerate(flat):
+        if not isinstance(value, Tensor):
+            raise NkiError("err_output_type", f"returned value {position} is a {type(value).__name__}",
+                           limit="shared_hbm tensors", actual=type(value).__name__, loc=_definition(trace))
+        buffer = value.buffer
+        if buffer.role == INPUT:
+            if not buffer.mutable:
+                raise NkiError("err_output_is_parameter", f"the kernel returns its parameter '{buffer.name}'",
+                               loc=_definition(trace), hint="copy it to a new shared_hbm tensor and return that")
+        elif buffer.storage().buffer != SHARED_HBM:
+            raise NkiError("err_unsupported_memory",
+                           f"returned tensor '{buffer.name}' is in {context.BUFFER_NAME[buffer.buffer]}",
+                           limit="shared_hbm", actual=context.BUFFER_NAME[buffer.buffer], loc=buffer.loc,
+                           hint="create outputs with nl.ndarray(shape, dtype=..., buffer=nl.shared_hbm)")
+        if buffer.base is not None or value.shape != buffer.shape:
+            raise NkiError("err_output_is_view", f"returned value {position} is a view of '{buffer.storage().name}'",
+                           loc=buffer.loc, hint="create the output with its final shape; reshape a view to write to it")
+        if buffer in trace.outputs:
+            raise NkiError("err_output_is_view", f"tensor '{buffer.name}' is returned twice", loc=buffer.loc)
+        if buffer not in written:
+            raise NkiError("err_tensor_output_not_written_to", f"output '{buffer.name}' is never written to",
+                           loc=buffer.loc, hint="check loop ranges (a loop of zero iterations writes nothing) and nl.store")
+        if buffer.role == LOCAL:
+            buffer.role = OUTPUT
+        trace.outputs.append(buffer)
+
+
+def _definition(trace: Trace) -> tuple[int, int]:
+    code = getattr(trace, "entry_code", None)
+    return (code.co_firstlineno if code is not None else 0, 0)
+
+
+def _written(nodes: list, out: set) -> set:
+    for node in nodes:
+        if isinstance(node, Instr):
+            for operand in node.dst:
+                if isinstance(operand, context.Access):
+                    out.add(operand.buffer.storage())
+        else:
+            _written(node.body, out)
+    return out
+
+
+def _finish(trace: Trace, grid: tuple, error: Diagnostic | None) -> Traced:
+    """Judges the instructions recorded so far; what they break comes before the error that ended the trace."""
+    diagnostics: list[Diagnostic] = []
+    program = None
+    try:
+        if error is not None:
+            for b in trace.outputs:
+                b.role = LOCAL
+            trace.outputs.clear()
+        found, program = _nki.build(lower(trace, grid), complete=error is None)
+        diagnostics = [Diagnostic(**d) for d in found]
+    except (ValueError, OverflowError) as e:
+        if error is None:
+            error = Diagnostic("error", "err_invalid_program", str(e).removeprefix("invalid program: "))
+    diagnostics = _distinct(diagnostics)
+    if error is not None:
+        diagnostics.append(error)
+    failed = any(d.severity == "error" for d in diagnostics)
+    diagnostics.extend(trace.warnings)
+    if failed or not program:
+        return Traced(None, diagnostics)
+    outputs = [TensorSpec(b.name, b.shape, b.dtype) for b in trace.outputs]
+    return Traced(bytes(program), diagnostics, outputs)
+
+
+def _distinct(diagnostics: list[Diagnostic]) -> list[Diagnostic]:
+    """One finding for each rule and line: unrolled loops repeat them."""
+    seen: set = set()
+    out = []
+    for d in diagnostics:
+        key = (d.rule, d.line, d.column, d.message if not d.line else "")
+        if key not in seen:
+            seen.add(key)
+            out.append(d)
+    return out
+
+
+_RULES = {
+    "NameError": "err_python_name", "UnboundLocalError": "err_python_name", "AttributeError": "err_python_attribute",
+    "MissingApi": "err_unknown_nki_api", "ImportError": "err_python_import",
+    "ModuleNotFoundError": "err_python_import", "AssertionError": "err_kernel_assertion", "TypeError": "err_python_type",
+    "ValueError": "err_python_value", "IndexError": "err_python_index", "KeyError": "err_python_key",
+    "ZeroDivisionError": "err_python_zero_division",
+}
+
+
+def _python_error(e: BaseException, rule: str = "", message: str = "", hint: str = "") -> Diagnostic:
+    """A Python exception as a finding, at the kernel's innermost line."""
+    line = column = 0
+    for frame, lineno in traceback.walk_tb(e.__traceback__):
+        if not _ours(frame.f_code):
+            line = lineno
+            column = _column(e, frame)
+    name = type(e).__name__
+    text = message or (f"{name}: {e}" if str(e) else name)
+    return Diagnostic("error", rule or _RULES.get(name, "err_python_exception"), text[:2000], line, column,
+                      hint=hint or getattr(e, "hint", ""))
+
+
+def _column(e: BaseException, frame: Any) -> int:
+    tb = e.__traceback__
+    while tb is not None:
+        if tb.tb_frame is frame:
+            position = next(itertools.islice(frame.f_code.co_positions(), tb.tb_lasti // 2, None), None)
+            return (position[2] or 0) + 1 if position and position[2] is not None else 0
+        tb = tb.tb_next
+    return 0
