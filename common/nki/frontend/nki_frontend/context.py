@@ -140,6 +140,7 @@ class Options:
     target: str = "trn1"
     sdk: str = "2.24"
     grid: tuple[int, ...] = ()
+    max_instructions: int = MAX_INSTRUCTIONS
 
 
 _ASSIGNED = re.compile(r"^\s*([A-Za-z_]\w*)\s*(?::[^=]+)?=[^=]")
@@ -236,9 +237,9 @@ class Trace:
     def emit(self, op: str, dst: list, src: list, *, engine: int = 0, loc: tuple | None = None, **attrs) -> Instr:
         """Records an instruction in the current loop body."""
         self.instructions += 1
-        if self.instructions > MAX_INSTRUCTIONS:
+        if self.instructions > self.options.max_instructions:
             raise NkiError("err_program_too_large", "the kernel traces to more instructions than the toolchain accepts",
-                           limit=f"{MAX_INSTRUCTIONS} instructions", actual=f"more than {MAX_INSTRUCTIONS}",
+                           limit=f"{self.options.max_instructions} instructions", actual=f"more than {self.options.max_instructions}",
                            hint="use nl.affine_range or nl.sequential_range instead of Python's range for long loops")
         body = self.bodies[-1]
         instr = Instr(OPCODE[op], engine, dst, src, attrs, loc or frame_location(user_frame()), body)

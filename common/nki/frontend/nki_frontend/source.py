@@ -9,7 +9,7 @@ import linecache
 import types
 from typing import Any
 
-from .context import Options
+from .context import MAX_INSTRUCTIONS, Options
 from .errors import Diagnostic, NkiError
 from .jit import Kernel, check_annotation
 from .loops import python_range
@@ -54,7 +54,7 @@ def load(source: str) -> dict:
 
 
 def trace_source(source: str, entry: str, inputs: list[TensorSpec], *, grid: tuple = (), target: str = "trn1",
-                 sdk: str = "2.24", scalars: dict | None = None) -> Traced:
+                 sdk: str = "2.24", scalars: dict | None = None, max_instructions: int = MAX_INSTRUCTIONS) -> Traced:
     """Traces function `entry` of `source` for the given input tensors."""
     if sdk != "2.24":
         return _failed("err_unsupported_sdk", f"SDK {sdk} is not supported", limit="2.24", actual=sdk)
@@ -85,7 +85,8 @@ def trace_source(source: str, entry: str, inputs: list[TensorSpec], *, grid: tup
                        actual=f"{entry}{signature}", line=kernel.function.__code__.co_firstlineno,
                        hint="declare one parameter for each input, in this order")
     del bound
-    return trace_kernel(kernel.function, arguments, dict(scalars or {}), Options(target, sdk, tuple(grid)), name=entry,
+    return trace_kernel(kernel.function, arguments, dict(scalars or {}), Options(target, sdk, tuple(grid), max_instructions),
+                        name=entry,
                         mutable=_mutable(kernel, inputs), flags=kernel.flags)
 
 
