@@ -107,15 +107,10 @@ void Append(std::vector<Diagnostic> more, int line, int column, std::vector<Diag
 
 std::vector<Diagnostic> Legality(const ir::Program& program) {
   std::vector<Diagnostic> all;
-#if NKI_HAS_LEGALITY
   for (const ir::Tensor& t : program.tensors) Append(ir::CheckTensor(t), t.loc.line, t.loc.column, &all);
   ir::ForEachInstr(program.body, [&](const ir::Instr& instr, absl::Span<const ir::Loop* const>) {
     Append(ir::CheckInstr(program, instr), instr.loc.line, instr.loc.column, &all);
   });
-#else
-  (void)program;
-  (void)&Append;
-#endif
   return all;
 }
 

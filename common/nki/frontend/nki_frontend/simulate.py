@@ -30,9 +30,19 @@ def run(kernel: Any, args: tuple, kwargs: dict) -> Any:
     traced = kernel.trace(args, kwargs)
     if not traced.ok:
         raise KernelError(kernel.__name__, traced.diagnostics)
+    found = check(traced.program)
+    if any(d.severity == "error" for d in found):
+        raise KernelError(kernel.__name__, found)
     outputs = [np.empty(o.shape, dtypes.normalize(o.dtype)) for o in traced.outputs]
     execute(kernel.__name__, traced.program, [np.ascontiguousarray(a) for a in arrays], outputs)
     return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+
+def check(program: bytes) -> list[Diagnostic]:
+    """The rules that a whole program must keep."""
+    import _nki_exec
+
+    return [Diagnostic(**d) for d in _nki_exec.check(program)]
 
 
 def execute(name: str, program: bytes, inputs: list[np.ndarray], outputs: list[np.ndarray]) -> dict:
