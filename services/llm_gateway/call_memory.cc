@@ -125,8 +125,12 @@ void CallMemory::Run(const std::string& id, const std::string& fingerprint, cons
     waiter->done = std::move(done);
     entry->waiters.push_back(waiter);
   }
-  waiter->on_stop.emplace(context.stop_token(), [state = state_, id, entry, raw = waiter.get()] {
-    state->Abandon(id, entry, raw);
+  // Weak: entry and state own the waiter, which owns the callback.
+  waiter->on_stop.emplace(context.stop_token(), [weak_state = std::weak_ptr(state_), id,
+                                                 weak_entry = std::weak_ptr(entry), raw = waiter.get()] {
+    const std::shared_ptr<State> state = weak_state.lock();
+    const std::shared_ptr<Entry> current = weak_entry.lock();
+    if (state != nullptr && current != nullptr) state->Abandon(id, current, raw);
   });
   if (!first) return;
   const CallContext shared(context.request_id(), context.deadline(), entry->stop.get_token());
