@@ -1,0 +1,56 @@
+#include "services/nkictl/connection.h"
+
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/rpc/status.h"
+
+namespace nkiagent::nkictl {
+
+absl::Status Connection::Close(bool failed) {
+  client.reset();
+  if (cluster == nullptr) return absl::OkStatus();
+  if (failed) {
+    cluster->KeepFiles();
+    fprintf(stderr, "logs of the services: %s/logs\n", cluster->work_dir().c_str());
+  }
+  return cluster->Stop();
+}
+
+absl::StatusOr<Connection> Connect(const Environment& environment, bool local) {
+  Connection connection;
+  rpc::ChannelOptions server = environment.server;
+  if (server.target.empty() && local) {
+    fprintf(stderr, "starting local services ...\n");
+    absl::StatusOr<std::unique_ptr<LocalCluster>> cluster =
+        LocalCluster::Start(environment.cluster, environment.interrupt->token());
+    if (!cluster.ok()) return cluster.status();
+    connection.cluster = *std::move(cluster);
+    server.target = connection.cluster->target(Service::kOrchestrator);
+  } else if (server.target.empty()) {
+    server.target = kDefaultServer;
+  }
+  absl::StatusOr<std::unique_ptr<Client>> client = Client::Connect(server, environment.interrupt->token());
+  if (!client.ok()) return client.status();
+  connection.client = *std::move(client);
+  return connection;
+}
+
+int Fail(const Environment& environment, const absl::Status& status) {
+  if (environment.interrupt != nullptr && environment.interrupt->requested()) {
+    fprintf(stderr, "interrupted\n");
+    return kExitInterrupted;
+  }
+  const std::string code(rpc::CodeName(status.code()));
+  const std::string message(status.message());
+  if (environment.json) {
+    const nlohmann::json error = {{"error", {{"code", code}, {"message", message}}}};
+    printf("%s\n", error.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+  }
+  fprintf(stderr, "nkictl: %s: %s\n", code.c_str(), message.c_str());
+  return kExitFail;
+}
+
+}  // namespace nkiagent::nkictl

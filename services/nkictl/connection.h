@@ -1,0 +1,33 @@
+// How a command reaches an orchestrator: a running one, or a local cluster of its own that ends with the
+// command.
+#ifndef SERVICES_NKICTL_CONNECTION_H_
+#define SERVICES_NKICTL_CONNECTION_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "services/nkictl/client.h"
+#include "services/nkictl/commands.h"
+#include "services/nkictl/local_cluster.h"
+
+namespace nkiagent::nkictl {
+
+struct Connection {
+  std::unique_ptr<LocalCluster> cluster;  // null for a running orchestrator
+  std::unique_ptr<Client> client;
+
+  // Ends the cluster, if there is one. `failed`: keep its logs and say where they are.
+  absl::Status Close(bool failed);
+};
+
+// With `local`, an empty server target starts a cluster; without, it means kDefaultServer.
+absl::StatusOr<Connection> Connect(const Environment& environment, bool local);
+
+// Prints an error to stderr (as JSON with --json) and returns the exit code for it.
+int Fail(const Environment& environment, const absl::Status& status);
+
+}  // namespace nkiagent::nkictl
+
+#endif  // SERVICES_NKICTL_CONNECTION_H_

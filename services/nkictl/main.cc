@@ -1,0 +1,149 @@
+// nkictl: the command line of nki-agent.
+//
+//   nkictl run softmax.py                     a PyTorch module becomes a verified NKI kernel, on local
+//   services nkictl --server HOST:7600 run softmax.py  the same on a running orchestrator nkictl demo the
+//   built-in modules nkictl list | show ID | watch ID | cancel ID
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <string>
+
+#include "common/rpc/logging.h"
+#include "services/nkictl/commands.h"
+#include "services/nkictl/interrupt.h"
+
+namespace nkiagent::nkictl {
+namespace {
+
+// Ports of `nkictl up`: those of the services' own defaults, in the order of kServices.
+constexpr std::array<int, 4> kUpPorts = {7601, 7602, 7603, 7600};
+constexpr std::array<int, 4> kUpMetricsPorts = {7611, 7612, 7613, 7610};
+
+void AddSessionFlags(CLI::App* command, SessionFlags* flags) {
+  command->add_option("--model", flags->model, "Model, by the name that llm-gateway knows")
+      ->capture_default_str();
+  command->add_option("--mode", flags->mode, "How the model is asked")
+      ->check(CLI::IsMember(ModeNames()))
+      ->capture_default_str();
+  command->add_option("--max-turns", flags->max_turns, "Most model calls; 0: the mode's default")
+      ->check(CLI::Range(0, 100));
+  command->add_option("--trials", flags->trials, "Trials of each verification; 0: 3")
+      ->check(CLI::Range(0, 64));
+  command->add_option("--seed", flags->seeds, "Seeds of the trials' inputs, as many as there are trials");
+  command->add_option("--weight-seed", flags->weight_seed, "Seed of the module's weights");
+  command->add_option("--level", flags->level, "Level of the task, for counts")->check(CLI::Range(0, 3));
+  command->add_option("--name", flags->name, "Name of the task; the file's by default");
+  command->add_option("--prompt", flags->prompt, "Name of the prompt: rank-aware or plain");
+  command
+      ->add_option("--max-cost", flags->max_cost_usd,
+                   "Most that model calls may cost, in US dollars; 0: no limit")
+      ->check(CLI::NonNegativeNumber);
+  command->add_option("--wall-limit", flags->wall_limit_s, "Longest time of the session in seconds")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--temperature", flags->temperature, "Sampling temperature")
+      ->check(CLI::Range(0.0, 2.0));
+  command->add_flag("--optimize", flags->optimize,
+                    "Go on after the first verified kernel, to find a faster one");
+  command->add_option("--request-id", flags->request_id,
+                      "Makes a retry safe: the same id gives the same session");
+}
+
+int Main(int argc, char** argv) {
+  const Interrupt interrupt;
+  Environment environment;
+  environment.interrupt = &interrupt;
+  std::string models_file;
+  int exit_code = kExitFail;
+
+  CLI::App app("nki-agent: PyTorch modules become verified NKI kernels");
+  app.name("nkictl");
+  app.require_subcommand(1);
+  app.fallthrough();
+  app.add_option("--server", environment.server.target,
+                 "Orchestrator, host:port. run and demo start local services without it; the others mean "
+                 "127.0.0.1:7600");
+  app.add_option("--tls-ca-file", environment.server.tls_ca_file, "PEM file; turns TLS on");
+  app.add_option("--tls-cert-file", environment.server.tls_cert_file, "PEM file, for mTLS");
+  app.add_option("--tls-key-file", environment.server.tls_key_file, "PEM file, for mTLS");
+  app.add_option("--auth-token-file", environment.server.auth_token_file, "File with the bearer token");
+  app.add_flag("--json", environment.json, "One JSON document, or JSON lines for a stream");
+  app.add_option("--bin-dir", environment.cluster.bin_dir, "Where the services' binaries are");
+  app.add_option("--work-dir", environment.cluster.work_dir,
+                 "Data and logs of local services; a temporary folder by default");
+  app.add_option("--models-file", models_file, "YAML with the models of the local llm-gateway");
+
+  SessionFlags flags;
+  std::string file;
+  std::string output;
+  CLI::App* run = app.add_subcommand("run", "Submit a task, follow it, write the verified kernel");
+  run->add_option("FILE", file, "KernelBench-style file: Model, get_inputs, get_init_inputs")->required();
+  run->add_option("-o,--output", output, "Where the kernel goes; <task>.nki.py by default");
+  AddSessionFlags(run, &flags);
+  CLI::App* submit = app.add_subcommand("submit", "Submit a task and print the session's id");
+  submit->add_option("FILE", file, "KernelBench-style file")->required();
+  AddSessionFlags(submit, &flags);
+
+  std::string session_id;
+  int64_t from_sequence = 1;
+  CLI::App* watch = app.add_subcommand("watch", "Follow a session to its end");
+  watch->add_option("SESSION", session_id, "Its id")->required();
+  watch->add_option("--from", from_sequence, "First event wanted")->check(CLI::NonNegativeNumber);
+
+  std::string state;
+  std::string model;
+  int limit = 50;
+  CLI::App* list = app.add_subcommand("list", "List sessions, newest first");
+  list->add_option("--state", state, "queued, running, passed, not-solved, failed or cancelled");
+  list->add_option("--model", model, "Only sessions of this model");
+  list->add_option("--limit", limit, "Most sessions")->check(CLI::Range(1, 100000))->capture_default_str();
+
+  bool kernel_only = false;
+  CLI::App* show = app.add_subcommand("show", "Show a session and its kernel");
+  show->add_option("SESSION", session_id, "Its id")->required();
+  show->add_flag("--kernel", kernel_only, "Print the kernel's source alone");
+
+  std::string reason;
+  CLI::App* cancel = app.add_subcommand("cancel", "End a session");
+  cancel->add_option("SESSION", session_id, "Its id")->required();
+  cancel->add_option("--reason", reason, "For the record");
+
+  DemoFlags demo_flags;
+  CLI::App* demo = app.add_subcommand("demo", "Run the built-in modules through the whole loop");
+  demo->add_option("--model", demo_flags.model, "Model, by the name that llm-gateway knows")
+      ->capture_default_str();
+  demo->add_option("--jobs", demo_flags.jobs, "Sessions at once; 0: as many as cores")
+      ->check(CLI::Range(0, 64));
+  demo->add_option("--task", demo_flags.tasks, "Only these tasks");
+  demo->add_flag("--list", demo_flags.list, "List the tasks");
+
+  CLI::App* up = app.add_subcommand("up", "Run the four services here until Ctrl-C");
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    // 0 for --help; CLI11's own codes are above 100.
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  // Libraries that log must not mix their lines into the output.
+  rpc::InitLogging({.component = "nkictl", .level = "error"}).IgnoreError();
+  if (!models_file.empty()) {
+    environment.cluster.flags[static_cast<size_t>(Service::kLlm)].push_back("--config=" + models_file);
+  }
+  if (run->parsed()) exit_code = Run(environment, flags, file, output);
+  if (submit->parsed()) exit_code = Submit(environment, flags, file);
+  if (watch->parsed()) exit_code = Watch(environment, session_id, from_sequence);
+  if (list->parsed()) exit_code = List(environment, state, model, limit);
+  if (show->parsed()) exit_code = Show(environment, session_id, kernel_only);
+  if (cancel->parsed()) exit_code = Cancel(environment, session_id, reason);
+  if (demo->parsed()) exit_code = Demo(environment, demo_flags);
+  if (up->parsed()) {
+    environment.cluster.ports = kUpPorts;
+    environment.cluster.metrics_ports = kUpMetricsPorts;
+    exit_code = Up(environment);
+  }
+  return exit_code;
+}
+
+}  // namespace
+}  // namespace nkiagent::nkictl
+
+int main(int argc, char** argv) { return nkiagent::nkictl::Main(argc, argv); }
