@@ -1,0 +1,78 @@
+// The binary: its options, its metrics, its logs, its end.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+#include "absl/strings/str_cat.h"
+#include "common/rpc/channel.h"
+#include "nkiagent/llm/v1/llm_service.grpc.pb.h"
+#include "services/llm_gateway/test_util.h"
+#include "tests/standins/chat_standin.h"
+#include "tests/support/service_process.h"
+
+namespace nkiagent::llm_gateway {
+namespace {
+
+namespace llm = nkiagent::llm::v1;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+TEST(LlmGatewayBinary, ServesConfiguredModelsCountsThemAndShowsNeitherKeysNorPrompts) {
+  unsetenv("http_proxy");
+  setenv("STANDIN_ANTHROPIC_KEY", standins::kAnthropicKey, 1);
+  auto standin = standins::ChatStandin::Start();
+  ASSERT_TRUE(standin.ok()) << standin.status();
+  const std::string config = absl::StrCat(::testing::TempDir(), "/llm-gateway-", getpid(), ".yaml");
+  std::ofstream(config) << "retry_attempts: 2\n"
+                        << "models:\n"
+                        << "  - {name: chat, provider: anthropic, base_url: '" << (*standin)->url()
+                        << "', key_env: STANDIN_ANTHROPIC_KEY, prices: {input: 3, output: 15}}\n"
+                        << "  - {name: leaks-key, provider: anthropic, base_url: '" << (*standin)->url()
+                        << "', key_env: STANDIN_ANTHROPIC_KEY}\n";
+
+  ::testing::internal::CaptureStderr();
+  auto service = nkiagent::testing::ServiceProcess::Start(
+      nkiagent::testing::RequiredEnv("LLM_GATEWAY_BINARY"), {"--config", config, "--log_level", "debug"});
+  ASSERT_TRUE(service.ok()) << service.status() << ::testing::internal::GetCapturedStderr();
+  auto stub = llm::LlmService::NewStub(*rpc::CreateChannel({.target = (*service)->target()}));
+  GenerateResponse response;
+  grpc::ClientContext context;
+  const grpc::Status status = stub->Generate(&context, Ask("chat", "my secret prompt"), &response);
+  EXPECT_TRUE(status.ok()) << status.error_message();
+  grpc::ClientContext leak_context;
+  const grpc::Status leak = stub->Generate(&leak_context, Ask("leaks-key", "my secret prompt"), &response);
+  EXPECT_EQ(leak.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  const auto metrics = (*service)->Scrape();
+  ASSERT_TRUE(metrics.ok()) << metrics.status();
+  EXPECT_THAT(*metrics,
+              AllOf(HasSubstr("nkiagent_llm_tokens_total{kind=\"output\",model=\"chat\"} 20"),
+                    HasSubstr("nkiagent_llm_provider_attempts_total{model=\"leaks-key\",outcome=\"4xx\"} 1"),
+                    HasSubstr("nkiagent_llm_model_calls_total{code=\"OK\",model=\"chat\"} 1")));
+  const auto exit_code = (*service)->Stop();
+  const std::string log = ::testing::internal::GetCapturedStderr();
+  ASSERT_TRUE(exit_code.ok()) << exit_code.status() << log;
+  EXPECT_EQ(*exit_code, 0) << log;
+  EXPECT_THAT(log, AllOf(HasSubstr("Generate"), Not(HasSubstr("secret prompt")),
+                         Not(HasSubstr(standins::kAnthropicKey))));
+  std::filesystem::remove(config);
+}
+
+TEST(LlmGatewayBinary, RefusesABadConfigurationByName) {
+  const std::string config = absl::StrCat(::testing::TempDir(), "/llm-gateway-bad-", getpid(), ".yaml");
+  std::ofstream(config) << "models:\n  - {name: chat, provider: anthropic, key: sk-secret}\n";
+  ::testing::internal::CaptureStderr();
+  auto service = nkiagent::testing::ServiceProcess::Start(
+      nkiagent::testing::RequiredEnv("LLM_GATEWAY_BINARY"), {"--config", config});
+  EXPECT_FALSE(service.ok());
+  EXPECT_THAT(::testing::internal::GetCapturedStderr(),
+              AllOf(HasSubstr("models[0]: key is not a field of a model"), Not(HasSubstr("sk-secret"))));
+  std::filesystem::remove(config);
+}
+
+}  // namespace
+}  // namespace nkiagent::llm_gateway
