@@ -39,11 +39,27 @@ def _trace(request: dict, arguments: list[TensorSpec]) -> Traced:
         try:
             constants[name] = ast.literal_eval(text)
         except (ValueError, SyntaxError, MemoryError, RecursionError):
-            return Traced(None, [Diagnostic("error", "err_kernel_constant",
-                                            f"constant '{name}' is not a Python literal: {text}", actual=str(text))])
-    return trace_source(request["source"], request["entry"], arguments, grid=tuple(request.get("grid") or ()),
-                        target=request.get("target") or "trn1", sdk=request.get("sdk") or "2.24", scalars=constants,
-                        max_instructions=int(request.get("max_instructions") or context.MAX_INSTRUCTIONS))
+            return Traced(
+                None,
+                [
+                    Diagnostic(
+                        "error",
+                        "err_kernel_constant",
+                        f"constant '{name}' is not a Python literal: {text}",
+                        actual=str(text),
+                    )
+                ],
+            )
+    return trace_source(
+        request["source"],
+        request["entry"],
+        arguments,
+        grid=tuple(request.get("grid") or ()),
+        target=request.get("target") or "trn1",
+        sdk=request.get("sdk") or "2.24",
+        scalars=constants,
+        max_instructions=int(request.get("max_instructions") or context.MAX_INSTRUCTIONS),
+    )
 
 
 def _bounded(diagnostic: Diagnostic) -> dict:

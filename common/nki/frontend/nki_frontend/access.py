@@ -23,9 +23,15 @@ def remap(e: Expr, mapping: list, sizes: tuple, shape: tuple) -> Expr:
 def apply(access: Access, mapping: list, shape: tuple) -> Access:
     """The access over new dimensions."""
     sizes = access.shape
-    return Access(access.buffer, shape, tuple(remap(e, mapping, sizes, shape) for e in access.index),
-                  tuple(remap(m, mapping, sizes, shape) for m in access.mask), access.indirect_axis,
-                  access.indirect_buffer, tuple(remap(e, mapping, sizes, shape) for e in access.indirect_index))
+    return Access(
+        access.buffer,
+        shape,
+        tuple(remap(e, mapping, sizes, shape) for e in access.index),
+        tuple(remap(m, mapping, sizes, shape) for m in access.mask),
+        access.indirect_axis,
+        access.indirect_buffer,
+        tuple(remap(e, mapping, sizes, shape) for e in access.indirect_index),
+    )
 
 
 def align(shape: tuple, target: tuple) -> list | None:
@@ -35,9 +41,9 @@ def align(shape: tuple, target: tuple) -> list | None:
     """
     if len(shape) > len(target):
         extra = len(shape) - len(target)
-        if any(n != 1 for n in shape[len(shape) - extra:]):
+        if any(n != 1 for n in shape[len(shape) - extra :]):
             return None
-        inner = align(shape[:len(target)], target)
+        inner = align(shape[: len(target)], target)
         return None if inner is None else inner + [None] * extra
     gap = len(target) - len(shape)
     mapping = [0] + [d + gap for d in range(1, len(shape))]
@@ -53,9 +59,12 @@ def spread(access: Access, shape: tuple) -> Access:
         return access
     mapping = align(access.shape, shape)
     if mapping is None:
-        raise NkiError("err_shape_mismatch",
-                       f"tile of '{access.buffer.name}' with shape {access.shape} can't be broadcast to {shape}",
-                       limit=shape, actual=access.shape)
+        raise NkiError(
+            "err_shape_mismatch",
+            f"tile of '{access.buffer.name}' with shape {access.shape} can't be broadcast to {shape}",
+            limit=shape,
+            actual=access.shape,
+        )
     return apply(access, mapping, shape)
 
 
@@ -101,9 +110,12 @@ def vector(tensor: Tensor, what: str, partitions: int) -> Access:
     """An operand with one value for each partition, as [P, 1]."""
     access = on_chip(tensor, what)
     if any(n != 1 for n in access.shape[1:]):
-        raise NkiError("err_operand_scalar_or_vector",
-                       f"operand {what}: shape {tensor.shape} holds more than one value for each partition",
-                       limit=f"a constant or shape ({partitions}, 1)", actual=tensor.shape)
+        raise NkiError(
+            "err_operand_scalar_or_vector",
+            f"operand {what}: shape {tensor.shape} holds more than one value for each partition",
+            limit=f"a constant or shape ({partitions}, 1)",
+            actual=tensor.shape,
+        )
     if access.shape[0] != partitions:
         raise partition_mismatch(what, access.shape[0], partitions)
     shape = (partitions, 1)
@@ -112,6 +124,10 @@ def vector(tensor: Tensor, what: str, partitions: int) -> Access:
 
 def partition_mismatch(what: str, found: int, expected: int) -> NkiError:
     """Operands with different numbers of partitions."""
-    return NkiError("err_num_partition_mismatch",
-                    f"operand {what} has {found} partitions, the other operand {expected}", limit=expected, actual=found,
-                    hint=f"widen the smaller one with .broadcast_to(({max(found, expected)}, ...)) or load the same rows")
+    return NkiError(
+        "err_num_partition_mismatch",
+        f"operand {what} has {found} partitions, the other operand {expected}",
+        limit=expected,
+        actual=found,
+        hint=f"widen the smaller one with .broadcast_to(({max(found, expected)}, ...)) or load the same rows",
+    )

@@ -8,24 +8,43 @@ from __future__ import annotations
 
 from . import context, dtypes
 from .access import spread, squeeze_to
-from .context import Access, Instr, OP_NAME, OPCODE, PSUM, SBUF, current
+from .context import OP_NAME, OPCODE, PSUM, SBUF, Access, Instr, current
 from .errors import NkiError
 from .expr import Expr
-from .tile import Tensor, check_scope, fresh, memory_error, on_chip, settle
+from .tile import Tensor, check_scope, memory_error, on_chip
 
 # Instructions that can write to PSUM only, and those that can't write to it.
 _PSUM_ONLY = {OPCODE["nc_matmul"]}
-_SBUF_ONLY = {OPCODE[n] for n in ("tensor_partition_reduce", "iota", "affine_select", "local_gather", "rng", "dma_copy",
-                                  "dma_transpose", "partition_broadcast")}
-_FIXED_TYPE = {OPCODE["nc_stream_shuffle"], OPCODE["tensor_copy_predicated"], OPCODE["local_gather"],
-               OPCODE["nc_match_replace8"]}
+_SBUF_ONLY = {
+    OPCODE[n]
+    for n in (
+        "tensor_partition_reduce",
+        "iota",
+        "affine_select",
+        "local_gather",
+        "rng",
+        "dma_copy",
+        "dma_transpose",
+        "partition_broadcast",
+    )
+}
+_FIXED_TYPE = {
+    OPCODE["nc_stream_shuffle"],
+    OPCODE["tensor_copy_predicated"],
+    OPCODE["local_gather"],
+    OPCODE["nc_match_replace8"],
+}
 
 
 def _shape_error(target: Tensor, value_shape: tuple) -> NkiError:
-    return NkiError("err_store_dst_shape_smaller_than_other_shape",
-                    f"a value of shape {value_shape} does not fit the destination '{target.buffer.name}' of shape "
-                    f"{target.shape}", limit=target.shape, actual=value_shape,
-                    hint="match the shapes; the source may be broadcast to the destination, not the reverse")
+    return NkiError(
+        "err_store_dst_shape_smaller_than_other_shape",
+        f"a value of shape {value_shape} does not fit the destination '{target.buffer.name}' of shape "
+        f"{target.shape}",
+        limit=target.shape,
+        actual=value_shape,
+        hint="match the shapes; the source may be broadcast to the destination, not the reverse",
+    )
 
 
 def fit_source(source: Access, shape: tuple, target: Tensor, value: Tensor) -> Access:
@@ -71,8 +90,12 @@ def assign(tensor: Tensor, subscript: object, value: object) -> None:
             assign(tensor, subscript, index_tile(value))
             return
     if number is None:
-        raise NkiError("err_operand_type", f"{type(value).__name__} can't be assigned to tensor '{target.buffer.name}'",
-                       limit="a tile or a number", actual=type(value).__name__)
+        raise NkiError(
+            "err_operand_type",
+            f"{type(value).__name__} can't be assigned to tensor '{target.buffer.name}'",
+            limit="a tile or a number",
+            actual=type(value).__name__,
+        )
     memset(on_chip(target, "dst"), number[0])
 
 
@@ -83,9 +106,11 @@ def memset(dst: Access, value: float, loc: tuple | None = None) -> Instr:
 
 def immutable(tensor: Tensor) -> NkiError:
     """Writing to an argument."""
-    return NkiError("err_cannot_update_immutable_parameter",
-                    f"kernel parameter '{tensor.buffer.name}' can't be written to",
-                    hint="create an output with nl.ndarray(..., buffer=nl.shared_hbm), store to it and return it")
+    return NkiError(
+        "err_cannot_update_immutable_parameter",
+        f"kernel parameter '{tensor.buffer.name}' can't be written to",
+        hint="create an output with nl.ndarray(..., buffer=nl.shared_hbm), store to it and return it",
+    )
 
 
 def copy_into(target: Tensor, value: Tensor, mask: tuple = ()) -> None:
@@ -105,7 +130,11 @@ def copy_into(target: Tensor, value: Tensor, mask: tuple = ()) -> None:
     source = source.with_mask(producer_mask + mask)
     if dst.shape[0] != source.shape[0]:
         raise _shape_error(target, value.shape)
-    if source.index[value.buffer.partition_axis].coefs[0] == 0 and dst.shape[0] > 1 and value.shape[:1] == (1,):
+    if (
+        source.index[value.buffer.partition_axis].coefs[0] == 0
+        and dst.shape[0] > 1
+        and value.shape[:1] == (1,)
+    ):
         raise _shape_error(target, value.shape)
     current().emit("tensor_copy", [dst], [source])
 
@@ -260,8 +289,10 @@ def _accumulate(target: Tensor, value: Tensor) -> bool:
         temporary = Tensor(trace.new_buffer(SBUF, dtypes.float32, own.shape, name="product", loc=instr.loc))
         middle = on_chip(temporary, "product")
         copy = Instr(OPCODE["tensor_copy"], 0, [middle], [own], {}, instr.loc, instr.body)
-        add = Instr(OPCODE["tensor_tensor"], 0, [written], [written, middle], {"op0": _add()}, instr.loc, instr.body)
-        instr.body[where + 1:where + 1] = [copy, add]
+        add = Instr(
+            OPCODE["tensor_tensor"], 0, [written], [written, middle], {"op0": _add()}, instr.loc, instr.body
+        )
+        instr.body[where + 1 : where + 1] = [copy, add]
 
     if redirected is not None:
         value.redirect = undo
@@ -310,7 +341,11 @@ def zero_fill(storage: context.Buffer, loc: tuple, value: float = 0.0) -> list:
         index.append(Expr(0, ((symbol, 1),), tile_shape, (0,) * rank))
     for k in range(axis, len(storage.shape)):
         d = k - axis
-        index.append(Expr(0, (), tile_shape, tuple(1 if i == d and tile_shape[d] > 1 else 0 for i in range(rank))))
-    instr = Instr(OPCODE["memset"], 0, [Access(storage, tile_shape, tuple(index))], [], {"value": value}, loc, inner)
+        index.append(
+            Expr(0, (), tile_shape, tuple(1 if i == d and tile_shape[d] > 1 else 0 for i in range(rank)))
+        )
+    instr = Instr(
+        OPCODE["memset"], 0, [Access(storage, tile_shape, tuple(index))], [], {"value": value}, loc, inner
+    )
     inner.append(instr)
     return outer

@@ -7,11 +7,9 @@ import linecache
 import re
 import sys
 
+import _nki
 import numpy as np
 
-import _nki
-
-from . import dtypes
 from .errors import Diagnostic, NkiError, frame_location, user_frame
 from .expr import Expr, Symbol
 
@@ -19,7 +17,8 @@ from .expr import Expr, Symbol
 LOCAL, INPUT, OUTPUT, CONSTANT = 0, 1, 2, 3
 AFFINE, SEQUENTIAL, SPMD = 0, 1, 2
 HBM, SHARED_HBM, PRIVATE_HBM, SBUF, PSUM = (
-    _nki.BUFFERS[n] for n in ("hbm", "shared_hbm", "private_hbm", "sbuf", "psum"))
+    _nki.BUFFERS[n] for n in ("hbm", "shared_hbm", "private_hbm", "sbuf", "psum")
+)
 OPCODE = {name: row[0] for name, row in _nki.OPCODES.items()}
 OP_NAME = {number: name for name, number in OPCODE.items()}
 BUFFER_NAME = {number: name for name, number in _nki.BUFFERS.items()}
@@ -50,11 +49,39 @@ class Scope:
 class Buffer:
     """Storage of a tensor, or a view of another one's storage under another shape."""
 
-    __slots__ = ("name", "buffer", "dtype", "role", "shape", "partition_axis", "scope", "base", "constant", "loc",
-                 "number", "manual", "declared", "lazy_zero", "mutable")
+    __slots__ = (
+        "name",
+        "buffer",
+        "dtype",
+        "role",
+        "shape",
+        "partition_axis",
+        "scope",
+        "base",
+        "constant",
+        "loc",
+        "number",
+        "manual",
+        "declared",
+        "lazy_zero",
+        "mutable",
+    )
 
-    def __init__(self, name, buffer, dtype, shape, *, role=LOCAL, partition_axis=0, scope=None, base=None,
-                 constant=b"", loc=(0, 0), declared=False):
+    def __init__(
+        self,
+        name,
+        buffer,
+        dtype,
+        shape,
+        *,
+        role=LOCAL,
+        partition_axis=0,
+        scope=None,
+        base=None,
+        constant=b"",
+        loc=(0, 0),
+        declared=False,
+    ):
         self.name = name
         self.buffer = buffer
         self.dtype = dtype
@@ -66,12 +93,12 @@ class Buffer:
         self.constant = constant
         self.loc = loc
         self.number = -1
-        self.manual = None         # (memory, placement) of the allocation API
-        self.declared = declared   # by the kernel, as opposed to the result of a call
-        self.lazy_zero = None      # accumulation target: place for the memset it may need
-        self.mutable = False       # an argument that the kernel may write
+        self.manual = None  # (memory, placement) of the allocation API
+        self.declared = declared  # by the kernel, as opposed to the result of a call
+        self.lazy_zero = None  # accumulation target: place for the memset it may need
+        self.mutable = False  # an argument that the kernel may write
 
-    def storage(self) -> "Buffer":
+    def storage(self) -> Buffer:
         """The buffer that owns the elements."""
         return self.base if self.base is not None else self
 
@@ -92,8 +119,14 @@ class Instr:
 
     def touches(self, storage: Buffer) -> bool:
         """Whether it reads or writes any element of `storage`."""
-        return any(isinstance(o, Access) and (o.buffer.storage() is storage or (
-            o.indirect_buffer is not None and o.indirect_buffer.storage() is storage)) for o in self.dst + self.src)
+        return any(
+            isinstance(o, Access)
+            and (
+                o.buffer.storage() is storage
+                or (o.indirect_buffer is not None and o.indirect_buffer.storage() is storage)
+            )
+            for o in self.dst + self.src
+        )
 
 
 class Access:
@@ -101,7 +134,9 @@ class Access:
 
     __slots__ = ("buffer", "shape", "index", "mask", "indirect_axis", "indirect_buffer", "indirect_index")
 
-    def __init__(self, buffer, shape, index, mask=(), indirect_axis=-1, indirect_buffer=None, indirect_index=()):
+    def __init__(
+        self, buffer, shape, index, mask=(), indirect_axis=-1, indirect_buffer=None, indirect_index=()
+    ):
         self.buffer = buffer
         self.shape = shape
         self.index = index
@@ -110,12 +145,19 @@ class Access:
         self.indirect_buffer = indirect_buffer
         self.indirect_index = indirect_index
 
-    def with_mask(self, mask: tuple) -> "Access":
+    def with_mask(self, mask: tuple) -> Access:
         """The same tile with more conditions."""
         if not mask:
             return self
-        return Access(self.buffer, self.shape, self.index, self.mask + mask, self.indirect_axis, self.indirect_buffer,
-                      self.indirect_index)
+        return Access(
+            self.buffer,
+            self.shape,
+            self.index,
+            self.mask + mask,
+            self.indirect_axis,
+            self.indirect_buffer,
+            self.indirect_index,
+        )
 
 
 class Loop:
@@ -153,7 +195,7 @@ class Trace:
     def __init__(self, kernel_name: str, options: Options, unroll: set):
         self.kernel_name = kernel_name
         self.options = options
-        self.unroll = unroll          # keys of loops to unroll
+        self.unroll = unroll  # keys of loops to unroll
         self.symbols: list[Symbol] = []
         self.derived: dict = {}
         self.body: list = []
@@ -165,7 +207,7 @@ class Trace:
         self.warnings: list[Diagnostic] = []
         self.warned: set = set()
         self.names: dict[str, int] = {}
-        self.program_ids: list = []   # Expr or int for each axis of the launch grid
+        self.program_ids: list = []  # Expr or int for each axis of the launch grid
         self.instructions = 0
         self.entry_code = None  # of the kernel function
         self.manual = False
@@ -193,8 +235,15 @@ class Trace:
             low, high = argument.range()
             bounds = (low // divisor, high // divisor) if kind == Symbol.FLOORDIV else (0, divisor - 1)
             name = f"({argument!r}) {'//' if kind == Symbol.FLOORDIV else '%'} {divisor}"
-            symbol = Symbol(kind, name, argument=argument, divisor=divisor, low=bounds[0], high=bounds[1],
-                            order=len(self.symbols))
+            symbol = Symbol(
+                kind,
+                name,
+                argument=argument,
+                divisor=divisor,
+                low=bounds[0],
+                high=bounds[1],
+                order=len(self.symbols),
+            )
             self.symbols.append(symbol)
             self.derived[key] = symbol
         return symbol
@@ -222,25 +271,50 @@ class Trace:
         self.names[wanted] = n + 1
         return wanted if n == 0 else f"{wanted}.{n}"
 
-    def new_buffer(self, buffer: int, dtype: np.dtype, shape: tuple, *, name: str = "", partition_axis: int = 0,
-                   declared: bool = False, loc: tuple | None = None, **kwargs) -> Buffer:
+    def new_buffer(
+        self,
+        buffer: int,
+        dtype: np.dtype,
+        shape: tuple,
+        *,
+        name: str = "",
+        partition_axis: int = 0,
+        declared: bool = False,
+        loc: tuple | None = None,
+        **kwargs,
+    ) -> Buffer:
         """A new tensor in the current scope."""
         if loc is None or not name:
             frame = user_frame()
             loc = loc or frame_location(frame)
             name = name or _assigned_name(frame) or BUFFER_NAME[buffer]
-        return Buffer(self.unique_name(name), buffer, dtype, shape, partition_axis=partition_axis, scope=self.scope,
-                      loc=loc, declared=declared, **kwargs)
+        return Buffer(
+            self.unique_name(name),
+            buffer,
+            dtype,
+            shape,
+            partition_axis=partition_axis,
+            scope=self.scope,
+            loc=loc,
+            declared=declared,
+            **kwargs,
+        )
 
     # ---- instructions -----------------------------------------------------------------------------------------------
 
-    def emit(self, op: str, dst: list, src: list, *, engine: int = 0, loc: tuple | None = None, **attrs) -> Instr:
+    def emit(
+        self, op: str, dst: list, src: list, *, engine: int = 0, loc: tuple | None = None, **attrs
+    ) -> Instr:
         """Records an instruction in the current loop body."""
         self.instructions += 1
         if self.instructions > self.options.max_instructions:
-            raise NkiError("err_program_too_large", "the kernel traces to more instructions than the toolchain accepts",
-                           limit=f"{self.options.max_instructions} instructions", actual=f"more than {self.options.max_instructions}",
-                           hint="use nl.affine_range or nl.sequential_range instead of Python's range for long loops")
+            raise NkiError(
+                "err_program_too_large",
+                "the kernel traces to more instructions than the toolchain accepts",
+                limit=f"{self.options.max_instructions} instructions",
+                actual=f"more than {self.options.max_instructions}",
+                hint="use nl.affine_range or nl.sequential_range instead of Python's range for long loops",
+            )
         body = self.bodies[-1]
         instr = Instr(OPCODE[op], engine, dst, src, attrs, loc or frame_location(user_frame()), body)
         body.append(instr)
@@ -258,15 +332,21 @@ class Trace:
 
 def left_early(scope: Scope) -> NkiError:
     """The error for a break or return out of a loop that is traced once."""
-    return NkiError("err_loop_exit_not_supported",
-                    f"loop '{scope.name}' ({scope.kind}) was left by break, return or an exception before its end",
-                    loc=scope.loc,
-                    hint="the body of nl.affine_range and nl.sequential_range is traced once for all iterations: use "
-                         "mask=, a smaller trip count, or nl.static_range")
+    return NkiError(
+        "err_loop_exit_not_supported",
+        f"loop '{scope.name}' ({scope.kind}) was left by break, return or an exception before its end",
+        loc=scope.loc,
+        hint="the body of nl.affine_range and nl.sequential_range is traced once for all iterations: use "
+        "mask=, a smaller trip count, or nl.static_range",
+    )
 
 
 def _source_line(frame) -> str:
-    return linecache.getline(frame.f_code.co_filename, frame.f_lineno, frame.f_globals) if frame is not None else ""
+    return (
+        linecache.getline(frame.f_code.co_filename, frame.f_lineno, frame.f_globals)
+        if frame is not None
+        else ""
+    )
 
 
 def _assigned_name(frame) -> str:
@@ -287,9 +367,11 @@ def current() -> Trace:
     """The trace under way."""
     if _current is None:
         frame = sys._getframe(1)
-        raise NkiError("err_nki_api_outside_of_nki_kernel",
-                       f"{frame.f_code.co_name} was called outside of an NKI kernel",
-                       hint="call it from a function decorated with @nki.jit")
+        raise NkiError(
+            "err_nki_api_outside_of_nki_kernel",
+            f"{frame.f_code.co_name} was called outside of an NKI kernel",
+            hint="call it from a function decorated with @nki.jit",
+        )
     return _current
 
 

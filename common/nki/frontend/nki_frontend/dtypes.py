@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import _nki
 import ml_dtypes
 import numpy as np
-
-import _nki
 
 from .errors import NkiError
 
@@ -61,9 +60,13 @@ def normalize(dtype: object) -> np.dtype:
         if found is not None and found not in _NUMBER:
             found = None
     if found is None:
-        raise NkiError("err_unsupported_dtype", f"{dtype!r} is not an NKI element type",
-                       limit=", ".join(_BY_NAME), actual=dtype,
-                       hint="NeuronCores have no 64-bit types: use float32 or int32")
+        raise NkiError(
+            "err_unsupported_dtype",
+            f"{dtype!r} is not an NKI element type",
+            limit=", ".join(_BY_NAME),
+            actual=dtype,
+            hint="NeuronCores have no 64-bit types: use float32 or int32",
+        )
     _cache[dtype] = found
     return found
 

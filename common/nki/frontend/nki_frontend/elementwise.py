@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 import _nki
+import numpy as np
 
 from . import context, dtypes
 from .access import apply, broadcast_shape, masked, partition_mismatch, spread
@@ -12,7 +11,6 @@ from .context import PSUM, Access, current
 from .errors import NkiError
 from .expr import Expr
 from .tile import Tensor, fresh, mark, memory_error, on_chip
-from .views import broadcast_to
 
 ALU = {name: row[0] for name, row in _nki.ALU_OPS.items()}
 _COMPARISONS = {name for name, row in _nki.ALU_OPS.items() if row[3]}
@@ -40,8 +38,12 @@ def _operand(value: object, what: str) -> object:
         if value.is_constant() and not value.shape:
             return (float(value.const), dtypes.int32)
         return value
-    raise NkiError("err_operand_type", f"operand {what} is a {type(value).__name__}", limit="a tile or a number",
-                   actual=type(value).__name__)
+    raise NkiError(
+        "err_operand_type",
+        f"operand {what} is a {type(value).__name__}",
+        limit="a tile or a number",
+        actual=type(value).__name__,
+    )
 
 
 def index_tile(e: Expr, partitions: int = 1, dtype: np.dtype = dtypes.int32) -> Tensor:
@@ -71,11 +73,15 @@ def _result_shape(shape: tuple, *origins: Tensor) -> tuple:
     return shape
 
 
-def binary(op: str, x: object, y: object, *, dtype: object = None, mask: object = None, operator: bool = False) -> Tensor:
+def binary(
+    op: str, x: object, y: object, *, dtype: object = None, mask: object = None, operator: bool = False
+) -> Tensor:
     """x op y. `operator`: written as `x + y`, which does not broadcast over partitions."""
     a, b = _operand(x, "x"), _operand(y, "y")
     if not isinstance(a, (Tensor, Expr)) and not isinstance(b, (Tensor, Expr)):
-        raise NkiError("err_operand_type", f"nl.{op} needs at least one tile operand", hint="compute with Python numbers")
+        raise NkiError(
+            "err_operand_type", f"nl.{op} needs at least one tile operand", hint="compute with Python numbers"
+        )
     if isinstance(a, Expr):
         a = index_tile(a, _partitions(b))
     if isinstance(b, Expr):
@@ -88,11 +94,18 @@ def binary(op: str, x: object, y: object, *, dtype: object = None, mask: object 
         out = dtypes.bool_
     else:
         out = dtypes.promote(type_a, type_b)
+        if op == "divide" and not dtypes.is_float(out):
+            out = dtypes.float32  # a quotient of integers is no integer
     if op in _BITVEC:
         for value, kind in ((a, type_a), (b, type_b)):
             if not dtypes.is_integer(kind) and kind != dtypes.bool_:
-                raise NkiError("err_bitvec_operand_type", f"nl.{op} works on integers, not {dtypes.name(kind)}",
-                               limit="integer dtypes", actual=dtypes.name(kind), hint="cast with .astype(nl.int32)")
+                raise NkiError(
+                    "err_bitvec_operand_type",
+                    f"nl.{op} works on integers, not {dtypes.name(kind)}",
+                    limit="integer dtypes",
+                    actual=dtypes.name(kind),
+                    hint="cast with .astype(nl.int32)",
+                )
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         return _tile_tile(op, a, b, out, mask, operator)
     reverse = isinstance(b, Tensor)
@@ -107,7 +120,9 @@ def _partitions(other: object) -> int:
     return other.shape[0] if other.shape else 1
 
 
-def _tensor_scalar(op: str, data: Access, operand: object, out: np.dtype, mask: object, reverse: bool) -> Tensor:
+def _tensor_scalar(
+    op: str, data: Access, operand: object, out: np.dtype, mask: object, reverse: bool
+) -> Tensor:
     engine = engine_for(op)
     if engine == _GPSIMD:
         data = _to_sbuf(data) if data.buffer.buffer == PSUM else data
@@ -117,8 +132,13 @@ def _tensor_scalar(op: str, data: Access, operand: object, out: np.dtype, mask: 
     attrs = {"op0": ALU[op]}
     if reverse:
         attrs["reverse0"] = True
-    instr = current().emit("tensor_scalar", [masked(on_chip(result, "dst"), mask), None],
-                           [masked(data, mask), operand, None], engine=engine, **attrs)
+    instr = current().emit(
+        "tensor_scalar",
+        [masked(on_chip(result, "dst"), mask), None],
+        [masked(data, mask), operand, None],
+        engine=engine,
+        **attrs,
+    )
     return mark(result, instr)
 
 
@@ -131,8 +151,13 @@ def _tile_tile(op: str, a: Tensor, b: Tensor, out: np.dtype, mask: object, opera
     if left.shape != right.shape:
         shape = broadcast_shape(left.shape, right.shape)
         if shape is None:
-            raise NkiError("err_shape_mismatch", f"tiles of shapes {a.shape} and {b.shape} can't be broadcast",
-                           limit=a.shape, actual=b.shape, hint="free axes must be equal or 1")
+            raise NkiError(
+                "err_shape_mismatch",
+                f"tiles of shapes {a.shape} and {b.shape} can't be broadcast",
+                limit=a.shape,
+                actual=b.shape,
+                hint="free axes must be equal or 1",
+            )
         left, right = _widen(left, shape), _widen(right, shape)
         per_partition = _one_per_partition(right), _one_per_partition(left)
         if per_partition[0] and left.shape == shape:
@@ -146,8 +171,13 @@ def _tile_tile(op: str, a: Tensor, b: Tensor, out: np.dtype, mask: object, opera
     if right.buffer.buffer == PSUM and engine == _GPSIMD:
         right = _to_sbuf(right)
     result = fresh(left.shape, out)
-    instr = current().emit("tensor_tensor", [masked(on_chip(result, "dst"), mask)],
-                           [masked(left, mask), masked(right, mask)], engine=engine, op0=ALU[op])
+    instr = current().emit(
+        "tensor_tensor",
+        [masked(on_chip(result, "dst"), mask)],
+        [masked(left, mask), masked(right, mask)],
+        engine=engine,
+        op0=ALU[op],
+    )
     return mark(result, instr)
 
 
@@ -175,8 +205,12 @@ def unary(fn: str, x: object, *, dtype: object = None, mask: object = None) -> T
     x = as_tile(x, "x")
     data = on_chip(x, "x")
     result = fresh(data.shape, x.dtype if dtype is None else dtypes.normalize(dtype))
-    instr = current().emit("activation", [masked(on_chip(result, "dst"), mask), None],
-                           [masked(data, mask), None, (1.0, dtypes.number(dtypes.float32))], act=ACT[fn])
+    instr = current().emit(
+        "activation",
+        [masked(on_chip(result, "dst"), mask), None],
+        [masked(data, mask), None, (1.0, dtypes.number(dtypes.float32))],
+        act=ACT[fn],
+    )
     return mark(result, instr)
 
 
@@ -185,13 +219,18 @@ def as_tile(x: object, what: str) -> Tensor:
     if isinstance(x, Expr):
         return index_tile(x)
     if not isinstance(x, Tensor):
-        raise NkiError("err_operand_type", f"operand {what} is a {type(x).__name__}", limit="a tile",
-                       actual=type(x).__name__)
+        raise NkiError(
+            "err_operand_type",
+            f"operand {what} is a {type(x).__name__}",
+            limit="a tile",
+            actual=type(x).__name__,
+        )
     return x
 
 
-def scalar_op(op: str, x: object, constant: float, *, dtype: object = None, mask: object = None,
-              reverse: bool = False) -> Tensor:
+def scalar_op(
+    op: str, x: object, constant: float, *, dtype: object = None, mask: object = None, reverse: bool = False
+) -> Tensor:
     """x op constant with the tile's own dtype as the default result."""
     x = as_tile(x, "x")
     out = x.dtype if dtype is None else dtypes.normalize(dtype)
@@ -215,23 +254,31 @@ def copy(src: object, *, mask: object = None, dtype: object = None, engine: int 
     if engine == _GPSIMD and data.buffer.buffer == PSUM:
         raise memory_error(src, "src on gpsimd_engine", "sbuf")
     result = fresh(data.shape, src.dtype if dtype is None else dtypes.normalize(dtype))
-    instr = current().emit("tensor_copy", [masked(on_chip(result, "dst"), mask)], [masked(data, mask)], engine=engine)
+    instr = current().emit(
+        "tensor_copy", [masked(on_chip(result, "dst"), mask)], [masked(data, mask)], engine=engine
+    )
     return mark(result, instr)
 
 
 def where(condition: object, x: object, y: object, *, dtype: object = None, mask: object = None) -> Tensor:
     """condition ? x : y, with a tile as condition and tiles or numbers as choices."""
     if not isinstance(condition, Tensor):
-        raise NkiError("err_operand_type", f"the condition of nl.where is a {type(condition).__name__}",
-                       limit="a tile of booleans or integers", actual=type(condition).__name__,
-                       hint="for conditions on indices use nisa.affine_select or mask=")
+        raise NkiError(
+            "err_operand_type",
+            f"the condition of nl.where is a {type(condition).__name__}",
+            limit="a tile of booleans or integers",
+            actual=type(condition).__name__,
+            hint="for conditions on indices use nisa.affine_select or mask=",
+        )
     a, b = _operand(x, "x"), _operand(y, "y")
     tiles = [condition] + [v for v in (a, b) if isinstance(v, Tensor)]
     shape = on_chip(tiles[0], "condition").shape
     for t in tiles[1:]:
         both = broadcast_shape(shape, on_chip(t, "operand").shape)
         if both is None:
-            raise NkiError("err_shape_mismatch", f"nl.where on shapes {shape} and {t.shape}", limit=shape, actual=t.shape)
+            raise NkiError(
+                "err_shape_mismatch", f"nl.where on shapes {shape} and {t.shape}", limit=shape, actual=t.shape
+            )
         shape = both
     types = [v.dtype if isinstance(v, Tensor) else v[1] for v in (a, b)]
     out = dtypes.promote(*types) if dtype is None else dtypes.normalize(dtype)

@@ -30,8 +30,16 @@ class Diagnostic:
 class NkiError(Exception):
     """A rule of NKI that the kernel breaks; `rule` is the SDK's own name where it has one."""
 
-    def __init__(self, rule: str, message: str, *, limit: object = "", actual: object = "", hint: str = "",
-                 loc: tuple[int, int] | None = None):
+    def __init__(
+        self,
+        rule: str,
+        message: str,
+        *,
+        limit: object = "",
+        actual: object = "",
+        hint: str = "",
+        loc: tuple[int, int] | None = None,
+    ):
         super().__init__(f"{rule}: {message}" + (f" ({hint})" if hint else ""))
         self.rule = rule
         self.message = message
@@ -42,8 +50,9 @@ class NkiError(Exception):
 
     def diagnostic(self) -> Diagnostic:
         """The same finding as data."""
-        return Diagnostic("error", self.rule, self.message, self.loc[0], self.loc[1], self.limit, self.actual,
-                          self.hint)
+        return Diagnostic(
+            "error", self.rule, self.message, self.loc[0], self.loc[1], self.limit, self.actual, self.hint
+        )
 
 
 class Retrace(BaseException):
@@ -60,8 +69,11 @@ def _ours(code: CodeType) -> bool:
     if known is None:
         # Not realpath: the packages may be imported through a symbolic link.
         name = code.co_filename
-        known = name.startswith(_OURS) or "nki_frontend" + os.sep in name or (
-            "neuronxcc" + os.sep + "nki" + os.sep) in name
+        known = (
+            name.startswith(_OURS)
+            or "nki_frontend" + os.sep in name
+            or ("neuronxcc" + os.sep + "nki" + os.sep) in name
+        )
         _is_ours[code] = known
     return known
 

@@ -21,12 +21,12 @@ class Symbol:
     def __init__(self, kind, name, loop=None, argument=None, divisor=1, low=0, high=0, order=0):
         self.kind = kind
         self.name = name
-        self.loop = loop            # of a loop index: what to unroll when its value is needed
-        self.argument = argument    # of a derived symbol: Expr of shape ()
+        self.loop = loop  # of a loop index: what to unroll when its value is needed
+        self.argument = argument  # of a derived symbol: Expr of shape ()
         self.divisor = divisor
-        self.low = low              # inclusive bounds of its value
+        self.low = low  # inclusive bounds of its value
         self.high = high
-        self.order = order          # position among the program's symbols
+        self.order = order  # position among the program's symbols
         self.number = -1
 
     def loops(self) -> set:
@@ -46,9 +46,12 @@ def _broadcast(a: tuple, b: tuple) -> tuple:
     try:
         return np.broadcast_shapes(a, b)
     except ValueError:
-        raise NkiError("err_index_shape_mismatch", f"index expressions of shapes {a} and {b} can't be broadcast",
-                       actual=f"{a} and {b}", hint="give every index one axis of its own, as in [:, None] and [None, :]"
-                       ) from None
+        raise NkiError(
+            "err_index_shape_mismatch",
+            f"index expressions of shapes {a} and {b} can't be broadcast",
+            actual=f"{a} and {b}",
+            hint="give every index one axis of its own, as in [:, None] and [None, :]",
+        ) from None
 
 
 def _spread(coefs: tuple, rank: int) -> tuple:
@@ -66,7 +69,7 @@ class Expr:
         self.terms = terms  # ((symbol, coefficient), ...) sorted by symbol.order, no zeros
         self.shape = shape
         self.coefs = coefs
-        self.grid = grid    # made by mgrid
+        self.grid = grid  # made by mgrid
 
     # ---- what it is -------------------------------------------------------------------------------------------------
 
@@ -100,9 +103,11 @@ class Expr:
 
     def _concrete(self) -> int:
         if any(k and n > 1 for k, n in zip(self.coefs, self.shape)):
-            raise NkiError("err_control_flow_condition_depending_on_arange",
-                           "a nl.arange or nl.mgrid expression has no single value",
-                           hint="use mask= instead of control flow; nisa.iota makes a tile of the indices")
+            raise NkiError(
+                "err_control_flow_condition_depending_on_arange",
+                "a nl.arange or nl.mgrid expression has no single value",
+                hint="use mask= instead of control flow; nisa.iota makes a tile of the indices",
+            )
         if self.terms:
             low, high = self.range()
             if low == high:
@@ -134,7 +139,7 @@ class Expr:
 
     # ---- arithmetic -------------------------------------------------------------------------------------------------
 
-    def _add(self, other: object, sign: int) -> "Expr":
+    def _add(self, other: object, sign: int) -> Expr:
         if _is_int(other):
             return Expr(self.const + sign * int(other), self.terms, self.shape, self.coefs, self.grid)
         if not isinstance(other, Expr):
@@ -188,8 +193,13 @@ class Expr:
         other = int(other)
         if other == 0:
             return Expr(0, (), self.shape, (0,) * len(self.shape), self.grid)
-        return Expr(self.const * other, tuple((s, k * other) for s, k in self.terms), self.shape,
-                    tuple(k * other for k in self.coefs), self.grid)
+        return Expr(
+            self.const * other,
+            tuple((s, k * other) for s, k in self.terms),
+            self.shape,
+            tuple(k * other for k in self.coefs),
+            self.grid,
+        )
 
     __rmul__ = __mul__
 
@@ -235,7 +245,7 @@ class Expr:
 
     __rand__ = __and__
 
-    def _divide(self, other: object, kind: int) -> "Expr":
+    def _divide(self, other: object, kind: int) -> Expr:
         if isinstance(other, Expr):
             other = other._concrete()
         if not _is_int(other):
@@ -253,8 +263,13 @@ class Expr:
         if divides:
             if kind == Symbol.MOD:
                 return Expr(self.const % d, (), self.shape, (0,) * len(self.shape), self.grid)
-            return Expr(self.const // d, tuple((s, k // d) for s, k in self.terms), self.shape,
-                        tuple(k // d for k in self.coefs), self.grid)
+            return Expr(
+                self.const // d,
+                tuple((s, k // d) for s, k in self.terms),
+                self.shape,
+                tuple(k // d for k in self.coefs),
+                self.grid,
+            )
         low, high = self.range()
         if low // d == high // d:
             if kind == Symbol.MOD:
@@ -269,7 +284,7 @@ class Expr:
 
     # ---- comparisons ------------------------------------------------------------------------------------------------
 
-    def _compare(self, other: object, op: str) -> "Predicate":
+    def _compare(self, other: object, op: str) -> Predicate:
         if isinstance(other, float) and not other.is_integer():
             # An integer e satisfies e < 2.5 exactly if it satisfies e < 3.
             import math
@@ -301,12 +316,12 @@ class Expr:
 
     # ---- views ------------------------------------------------------------------------------------------------------
 
-    def __getitem__(self, subscript: object) -> "Expr":
+    def __getitem__(self, subscript: object) -> Expr:
         items = subscript if isinstance(subscript, tuple) else (subscript,)
         if any(i is Ellipsis for i in items):
             at = next(n for n, i in enumerate(items) if i is Ellipsis)
             missing = len(self.shape) - sum(1 for i in items if i is not None and i is not Ellipsis)
-            items = items[:at] + (slice(None),) * missing + items[at + 1:]
+            items = items[:at] + (slice(None),) * missing + items[at + 1 :]
         shape, coefs, const, d = [], [], self.const, 0
         for item in items:
             if item is None:
@@ -334,17 +349,22 @@ class Expr:
         return Expr(const, self.terms, tuple(shape), tuple(coefs), self.grid)
 
     def __setitem__(self, subscript: object, value: object) -> None:
-        raise NkiError("err_cannot_assign_to_index", "an index expression (nl.arange, nl.mgrid) can't be assigned to",
-                       hint="make a tile of it with nisa.iota(expr, dtype=nl.int32) and change that")
+        raise NkiError(
+            "err_cannot_assign_to_index",
+            "an index expression (nl.arange, nl.mgrid) can't be assigned to",
+            hint="make a tile of it with nisa.iota(expr, dtype=nl.int32) and change that",
+        )
 
-    def broadcast_to(self, shape: object) -> "Expr":
+    def broadcast_to(self, shape: object) -> Expr:
         """The expression with a larger shape."""
         shape = tuple(int(s) for s in shape)
         if _broadcast(self.shape, shape) != shape:
-            raise NkiError("err_index_shape_mismatch", f"an index of shape {self.shape} can't be broadcast to {shape}")
+            raise NkiError(
+                "err_index_shape_mismatch", f"an index of shape {self.shape} can't be broadcast to {shape}"
+            )
         return Expr(self.const, self.terms, shape, _spread(self.coefs, len(shape)), self.grid)
 
-    def reshape(self, *shape) -> "Expr":
+    def reshape(self, *shape) -> Expr:
         """Only insertion and removal of size-1 axes keep an index affine in its dimensions."""
         want = tuple(int(s) for s in (shape[0] if len(shape) == 1 and not _is_int(shape[0]) else shape))
         kept = [(n, k) for n, k in zip(self.shape, self.coefs) if n != 1]
@@ -363,13 +383,22 @@ class Expr:
 
 
 def _not_affine(op: str, a: object, b: object):
-    raise NkiError("err_index_not_affine", f"'{op}' of ({a!r}) and ({b!r}) is not an affine index expression",
-                   hint="indices may be sums of loop indices and nl.arange values times constants; "
-                        "'//' and '%' work on loop indices with a constant divisor")
+    raise NkiError(
+        "err_index_not_affine",
+        f"'{op}' of ({a!r}) and ({b!r}) is not an affine index expression",
+        hint="indices may be sums of loop indices and nl.arange values times constants; "
+        "'//' and '%' work on loop indices with a constant divisor",
+    )
 
 
-_NEGATED = {"less": "greater_equal", "less_equal": "greater", "greater": "less_equal", "greater_equal": "less",
-            "equal": "not_equal", "not_equal": "equal"}
+_NEGATED = {
+    "less": "greater_equal",
+    "less_equal": "greater",
+    "greater": "less_equal",
+    "greater_equal": "less",
+    "equal": "not_equal",
+    "not_equal": "equal",
+}
 
 
 class Predicate:
@@ -385,12 +414,12 @@ class Predicate:
     def __init__(self, constraints, parts, op, expr, shape):
         self.constraints = constraints
         self.parts = parts  # for "or" and "not": operands
-        self.op = op        # comparison operator of a single comparison `expr op 0`, else "and", "or"
+        self.op = op  # comparison operator of a single comparison `expr op 0`, else "and", "or"
         self.expr = expr
         self.shape = shape
 
     @staticmethod
-    def compare(e: Expr, op: str) -> "Predicate":
+    def compare(e: Expr, op: str) -> Predicate:
         """The predicate `e op 0`."""
         constraints = {
             "less": lambda: (e * -1 - 1,),
@@ -433,9 +462,11 @@ class Predicate:
 
     def __bool__(self) -> bool:
         if any(n > 1 for n in self.shape):
-            raise NkiError("err_control_flow_condition_depending_on_arange",
-                           "a condition depends on an nl.arange or nl.mgrid expression",
-                           hint="pass the comparison as mask= of the call; join comparisons with & and not with 'and'")
+            raise NkiError(
+                "err_control_flow_condition_depending_on_arange",
+                "a condition depends on an nl.arange or nl.mgrid expression",
+                hint="pass the comparison as mask= of the call; join comparisons with & and not with 'and'",
+            )
         value = self.truth()
         if value is None:
             raise Retrace(self.loops())
@@ -502,8 +533,10 @@ class _MGrid:
         axes = []
         for item in items:
             if not isinstance(item, slice) or item.stop is None:
-                raise NkiError("err_index_shape_mismatch",
-                               "nl.mgrid takes slices with a stop, as in nl.mgrid[0:128, 0:n]")
+                raise NkiError(
+                    "err_index_shape_mismatch",
+                    "nl.mgrid takes slices with a stop, as in nl.mgrid[0:128, 0:n]",
+                )
             start = 0 if item.start is None else item.start
             step = 1 if item.step is None else int(item.step)
             axes.append((start, step, span(start, item.stop, step)))
@@ -523,8 +556,11 @@ def span(start: object, stop: object, step: int = 1) -> int:
     size = stop - start
     if isinstance(size, Expr):
         if not size.is_constant():
-            raise NkiError("err_index_shape_mismatch", f"the extent of a slice must be a compile-time constant, not {size!r}",
-                           hint="use nl.ds(start, size) or a fixed size with mask=")
+            raise NkiError(
+                "err_index_shape_mismatch",
+                f"the extent of a slice must be a compile-time constant, not {size!r}",
+                hint="use nl.ds(start, size) or a fixed size with mask=",
+            )
         size = size.const
     return max(0, -(-int(size) // step))
 
@@ -532,7 +568,9 @@ def span(start: object, stop: object, step: int = 1) -> int:
 def arange(*args) -> Expr:
     """Half-open integer range as an index vector of shape (n,)."""
     if not 1 <= len(args) <= 3:
-        raise TypeError(f"arange takes (stop), (start, stop) or (start, stop, step), not {len(args)} arguments")
+        raise TypeError(
+            f"arange takes (stop), (start, stop) or (start, stop, step), not {len(args)} arguments"
+        )
     start, stop = (0, args[0]) if len(args) == 1 else args[:2]
     step = int(args[2]) if len(args) == 3 else 1
     size = span(start, stop, step)
@@ -549,4 +587,3 @@ class DynSlice:
     def __init__(self, start: object, size: object):
         self.start = start
         self.size = int(size)
-

@@ -62,8 +62,10 @@ def parse(tensor, subscript: object) -> View:
 def _masked(tensor, items: tuple) -> View:
     """`t[i_f <= 64]`: the whole tile under a condition."""
     if not all(isinstance(i, Predicate) for i in items):
-        raise NkiError("err_unsupported_mixing_basic_advanced_tensor_indexing",
-                       f"a comparison and other indices in one subscript of {_describe(tensor)}")
+        raise NkiError(
+            "err_unsupported_mixing_basic_advanced_tensor_indexing",
+            f"a comparison and other indices in one subscript of {_describe(tensor)}",
+        )
     view = _basic(tensor, (Ellipsis,))
     mask: tuple = ()
     for item in items:
@@ -77,8 +79,12 @@ def _expand_ellipsis(tensor, items: tuple) -> list:
     if sum(1 for i in items if i is Ellipsis) > 1:
         raise IndexError("a subscript can have only one '...'")
     if named > rank:
-        raise NkiError("err_tensor_access_rank_mismatch", f"{named} indices for {_describe(tensor)}",
-                       limit=f"{rank} indices", actual=named)
+        raise NkiError(
+            "err_tensor_access_rank_mismatch",
+            f"{named} indices for {_describe(tensor)}",
+            limit=f"{rank} indices",
+            actual=named,
+        )
     out: list = []
     seen = False
     for item in items:
@@ -94,10 +100,13 @@ def _expand_ellipsis(tensor, items: tuple) -> list:
 
 def _static_bound(tensor, axis: int, value: int, size: int) -> None:
     if not -size <= value < size:
-        raise NkiError("err_tensor_access_out_of_bound",
-                       f"index {value} on axis {axis} of {_describe(tensor)} is out of range",
-                       limit=f"axis {axis} has size {size}", actual=value,
-                       hint="fix the index, or mask the access if it belongs to a partial tile")
+        raise NkiError(
+            "err_tensor_access_out_of_bound",
+            f"index {value} on axis {axis} of {_describe(tensor)} is out of range",
+            limit=f"axis {axis} has size {size}",
+            actual=value,
+            hint="fix the index, or mask the access if it belongs to a partial tile",
+        )
 
 
 def _basic(tensor, items: tuple) -> View:
@@ -113,8 +122,12 @@ def _basic(tensor, items: tuple) -> View:
         if isinstance(item, slice):
             step = 1 if item.step is None else int(item.step)
             if step < 1:
-                raise NkiError("err_slice_step_not_supported", f"slice step {step} on axis {axis} of {_describe(tensor)}",
-                               limit="step >= 1", actual=step)
+                raise NkiError(
+                    "err_slice_step_not_supported",
+                    f"slice step {step} on axis {axis} of {_describe(tensor)}",
+                    limit="step >= 1",
+                    actual=step,
+                )
             start = 0 if item.start is None else item.start
             stop = size if item.stop is None else item.stop
             if _is_int(start) and start < 0:
@@ -123,8 +136,10 @@ def _basic(tensor, items: tuple) -> View:
                 stop = int(stop) + size
             count = span(start, stop, step)
             if count < 1:
-                raise NkiError("err_tensor_access_out_of_bound",
-                               f"slice {item.start}:{item.stop} on axis {axis} of {_describe(tensor)} selects nothing")
+                raise NkiError(
+                    "err_tensor_access_out_of_bound",
+                    f"slice {item.start}:{item.stop} on axis {axis} of {_describe(tensor)} selects nothing",
+                )
             plan.append((len(shape), start, step))
             shape.append(count)
         elif isinstance(item, DynSlice):
@@ -136,9 +151,12 @@ def _basic(tensor, items: tuple) -> View:
         elif isinstance(item, Expr):
             plan.append((None, item, 1))
         else:
-            raise NkiError("err_index_type", f"{type(item).__name__} can't index {_describe(tensor)}",
-                           limit="integers, slices, nl.ds, nl.arange or nl.mgrid expressions, loop indices",
-                           actual=type(item).__name__)
+            raise NkiError(
+                "err_index_type",
+                f"{type(item).__name__} can't index {_describe(tensor)}",
+                limit="integers, slices, nl.ds, nl.arange or nl.mgrid expressions, loop indices",
+                actual=type(item).__name__,
+            )
         axis += 1
     full = tuple(shape)
     rank = len(full)
@@ -155,46 +173,63 @@ def _basic(tensor, items: tuple) -> View:
 
 
 def _advanced(tensor, items: tuple, tensor_type) -> View:
-    if any(isinstance(i, slice) and i != slice(None, None, None) or isinstance(i, DynSlice) for i in items) or any(
-            isinstance(i, slice) or i is Ellipsis or i is None for i in items):
-        raise NkiError("err_unsupported_mixing_basic_advanced_tensor_indexing",
-                       f"slices and nl.arange indices in one subscript of {_describe(tensor)}",
-                       hint="use only slices (nl.ds for a moving start), or only nl.arange / nl.mgrid expressions")
+    if any(
+        isinstance(i, slice) and i != slice(None, None, None) or isinstance(i, DynSlice) for i in items
+    ) or any(isinstance(i, slice) or i is Ellipsis or i is None for i in items):
+        raise NkiError(
+            "err_unsupported_mixing_basic_advanced_tensor_indexing",
+            f"slices and nl.arange indices in one subscript of {_describe(tensor)}",
+            hint="use only slices (nl.ds for a moving start), or only nl.arange / nl.mgrid expressions",
+        )
     if len(items) != len(tensor.shape):
-        raise NkiError("err_tensor_access_rank_mismatch", f"{len(items)} indices for {_describe(tensor)}",
-                       limit=f"{len(tensor.shape)} indices", actual=len(items),
-                       hint="advanced indexing needs one index for each axis")
+        raise NkiError(
+            "err_tensor_access_rank_mismatch",
+            f"{len(items)} indices for {_describe(tensor)}",
+            limit=f"{len(tensor.shape)} indices",
+            actual=len(items),
+            hint="advanced indexing needs one index for each axis",
+        )
     on_chip = not context.is_hbm(tensor.buffer.buffer)
     shapes: list[tuple] = []
     for axis, item in enumerate(items):
         if isinstance(item, Expr):
             if len(item.shape) == 1 and on_chip:
-                raise NkiError("err_1d_arange_not_supported",
-                               f"rank-1 nl.arange as index {axis} of {_describe(tensor)}",
-                               hint="give it a second axis, as in nl.arange(n)[:, None], or use a slice")
+                raise NkiError(
+                    "err_1d_arange_not_supported",
+                    f"rank-1 nl.arange as index {axis} of {_describe(tensor)}",
+                    hint="give it a second axis, as in nl.arange(n)[:, None], or use a slice",
+                )
             shapes.append(item.shape)
         elif isinstance(item, tensor_type):
             shapes.append(_runtime_shape(tensor, axis, item))
         elif _is_int(item):
             _static_bound(tensor, axis, int(item), tensor.shape[axis])
         else:
-            raise NkiError("err_index_type", f"{type(item).__name__} can't index {_describe(tensor)}",
-                           actual=type(item).__name__)
+            raise NkiError(
+                "err_index_type",
+                f"{type(item).__name__} can't index {_describe(tensor)}",
+                actual=type(item).__name__,
+            )
     try:
         full = np.broadcast_shapes(*shapes)
     except ValueError:
-        raise NkiError("err_index_shape_mismatch",
-                       f"indices of shapes {', '.join(map(str, shapes))} of {_describe(tensor)} can't be broadcast",
-                       hint="give each index its own axis: [:, None] for the partition index, [None, :] for a free one"
-                       ) from None
+        raise NkiError(
+            "err_index_shape_mismatch",
+            f"indices of shapes {', '.join(map(str, shapes))} of {_describe(tensor)} can't be broadcast",
+            hint="give each index its own axis: [:, None] for the partition index, [None, :] for a free one",
+        ) from None
     rank = len(full)
     parts: list = []
     runtime = None
     for axis, item in enumerate(items):
         if isinstance(item, tensor_type):
             if runtime is not None:
-                raise NkiError("err_indirect_indices_free_dim",
-                               f"two run-time indices in one subscript of {_describe(tensor)}", limit="1", actual="2")
+                raise NkiError(
+                    "err_indirect_indices_free_dim",
+                    f"two run-time indices in one subscript of {_describe(tensor)}",
+                    limit="1",
+                    actual="2",
+                )
             runtime = (axis, item)
             parts.append(Expr(0, (), full, (0,) * rank))
         elif isinstance(item, Expr):
@@ -205,9 +240,11 @@ def _advanced(tensor, items: tuple, tensor_type) -> View:
         else:
             parts.append(Expr(int(item) % tensor.shape[axis], (), full, (0,) * rank))
     if runtime is not None and any(isinstance(i, Expr) and i.grid for i in items):
-        raise NkiError("err_indirect_indices_free_dim",
-                       f"a run-time index and an nl.mgrid index in one subscript of {_describe(tensor)}",
-                       hint="build the other indices with nl.arange")
+        raise NkiError(
+            "err_indirect_indices_free_dim",
+            f"a run-time index and an nl.mgrid index in one subscript of {_describe(tensor)}",
+            hint="build the other indices with nl.arange",
+        )
     return View(full, parts, (), runtime)
 
 
@@ -215,21 +252,32 @@ def _runtime_shape(tensor, axis: int, index) -> tuple:
     from . import dtypes
 
     if index.buffer.buffer != context.SBUF:
-        raise NkiError("err_unsupported_memory",
-                       f"run-time index '{index.buffer.name}' of {_describe(tensor)} must be in sbuf",
-                       limit="sbuf", actual=context.BUFFER_NAME[index.buffer.buffer], hint="load the indices with nl.load")
+        raise NkiError(
+            "err_unsupported_memory",
+            f"run-time index '{index.buffer.name}' of {_describe(tensor)} must be in sbuf",
+            limit="sbuf",
+            actual=context.BUFFER_NAME[index.buffer.buffer],
+            hint="load the indices with nl.load",
+        )
     if not dtypes.is_integer(index.dtype):
-        raise NkiError("err_index_type", f"run-time index '{index.buffer.name}' has dtype {index.dtype}",
-                       limit="an integer dtype", actual=index.dtype)
+        raise NkiError(
+            "err_index_type",
+            f"run-time index '{index.buffer.name}' has dtype {index.dtype}",
+            limit="an integer dtype",
+            actual=index.dtype,
+        )
     shape = index.shape
     if len(shape) < 2:
         shape = shape + (1,) * (2 - len(shape))
     if any(n > 1 for n in shape[1:]):
-        raise NkiError("err_indirect_indices_free_dim",
-                       f"run-time index '{index.buffer.name}' of shape {index.shape} on axis {axis} of "
-                       f"{_describe(tensor)} runs over a free axis",
-                       limit="one index for each partition, shape (P, 1)", actual=index.shape,
-                       hint="put the run-time index on the partition or block axis, with shape (P, 1)")
+        raise NkiError(
+            "err_indirect_indices_free_dim",
+            f"run-time index '{index.buffer.name}' of shape {index.shape} on axis {axis} of "
+            f"{_describe(tensor)} runs over a free axis",
+            limit="one index for each partition, shape (P, 1)",
+            actual=index.shape,
+            hint="put the run-time index on the partition or block axis, with shape (P, 1)",
+        )
     return shape
 
 
@@ -240,13 +288,18 @@ def mask_constraints(mask: object, shape: tuple) -> tuple:
     if isinstance(mask, (bool, np.bool_)):
         return () if mask else (Expr(-1, (), shape, (0,) * len(shape)),)
     if not isinstance(mask, Predicate):
-        raise NkiError("err_unsupported_expression_in_mask",
-                       f"mask must be a comparison of index expressions, not {type(mask).__name__}",
-                       hint="compare sums of loop indices and nl.arange values, joined by &; tiles of data can't be "
-                            "masks, use nl.where or nisa.tensor_copy_predicated")
+        raise NkiError(
+            "err_unsupported_expression_in_mask",
+            f"mask must be a comparison of index expressions, not {type(mask).__name__}",
+            hint="compare sums of loop indices and nl.arange values, joined by &; tiles of data can't be "
+            "masks, use nl.where or nisa.tensor_copy_predicated",
+        )
     if mask.constraints is None:
-        raise NkiError("err_unsupported_expression_in_mask", "a mask can't hold '!=' or '|'",
-                       hint="join comparisons with &")
+        raise NkiError(
+            "err_unsupported_expression_in_mask",
+            "a mask can't hold '!=' or '|'",
+            hint="join comparisons with &",
+        )
     out = []
     for c in mask.constraints:
         low, high = c.range()
@@ -265,9 +318,9 @@ def fit(e: Expr, shape: tuple, what: str) -> Expr:
     if len(old) > rank:
         if all(n == 1 for n in old[rank:]):
             old, coefs = old[:rank], e.coefs[:rank]
-        elif all(n == 1 for n in old[:len(old) - rank]):
-            coefs = e.coefs[len(old) - rank:]
-            old = old[len(old) - rank:]
+        elif all(n == 1 for n in old[: len(old) - rank]):
+            coefs = e.coefs[len(old) - rank :]
+            old = old[len(old) - rank :]
         else:
             raise _no_fit(e, shape, what)
         e = Expr(e.const, e.terms, old, coefs)
@@ -283,5 +336,10 @@ def fit(e: Expr, shape: tuple, what: str) -> Expr:
 
 
 def _no_fit(e: Expr, shape: tuple, what: str) -> NkiError:
-    return NkiError("err_mask_shape_mismatch", f"{what} of shape {e.shape} does not fit a tile of shape {shape}",
-                    limit=shape, actual=e.shape, hint="build the mask from the indices that select the tile")
+    return NkiError(
+        "err_mask_shape_mismatch",
+        f"{what} of shape {e.shape} does not fit a tile of shape {shape}",
+        limit=shape,
+        actual=e.shape,
+        hint="build the mask from the indices that select the tile",
+    )

@@ -63,22 +63,35 @@ def engine_value(engine: object, what: str) -> int:
     if engine is None:
         return 0
     if not isinstance(engine, Engine):
-        raise NkiError("err_unsupported_engine", f"{what}: {engine!r} is not an engine",
-                       limit="nisa.vector_engine, nisa.scalar_engine, nisa.gpsimd_engine, nisa.tensor_engine",
-                       actual=engine)
-    allowed = _nki.OPCODES[what.removeprefix("nisa.")][2] if what.removeprefix("nisa.") in _nki.OPCODES else None
+        raise NkiError(
+            "err_unsupported_engine",
+            f"{what}: {engine!r} is not an engine",
+            limit="nisa.vector_engine, nisa.scalar_engine, nisa.gpsimd_engine, nisa.tensor_engine",
+            actual=engine,
+        )
+    allowed = (
+        _nki.OPCODES[what.removeprefix("nisa.")][2] if what.removeprefix("nisa.") in _nki.OPCODES else None
+    )
     if engine is not Engine.unknown and allowed is not None and engine.value not in allowed:
         names = [e.name for e in Engine if e.value in allowed and e is not Engine.unknown]
-        raise NkiError("err_unsupported_engine", f"{what} can't run on the {engine.name} engine",
-                       limit=", ".join(names), actual=engine.name)
+        raise NkiError(
+            "err_unsupported_engine",
+            f"{what} can't run on the {engine.name} engine",
+            limit=", ".join(names),
+            actual=engine.name,
+        )
     return engine.value
 
 
 def tile(value: object, what: str) -> Access:
     """A tile operand."""
     if not isinstance(value, Tensor):
-        raise NkiError("err_operand_type", f"operand {what} is a {type(value).__name__}", limit="a tile",
-                       actual=type(value).__name__)
+        raise NkiError(
+            "err_operand_type",
+            f"operand {what} is a {type(value).__name__}",
+            limit="a tile",
+            actual=type(value).__name__,
+        )
     return on_chip(value, what)
 
 
@@ -97,17 +110,22 @@ def same_shape(a: Access, b: Access, what: str, free_only: bool = True) -> Acces
     if fitted is None:
         fitted = _regroup(b, a.shape)
     if fitted is None:
-        raise NkiError("err_shape_mismatch", f"operand {what} has shape {b.shape}, the other operand {a.shape}",
-                       limit=a.shape, actual=b.shape, hint="ISA calls don't broadcast: use .broadcast_to")
+        raise NkiError(
+            "err_shape_mismatch",
+            f"operand {what} has shape {b.shape}, the other operand {a.shape}",
+            limit=a.shape,
+            actual=b.shape,
+            hint="ISA calls don't broadcast: use .broadcast_to",
+        )
     return fitted
 
 
 def _regroup(b: Access, shape: tuple) -> Access | None:
     """The same elements per partition under other free axes, where that stays affine."""
-    from .views import _affine_parts
-    from .indexing import substitute
-
     import math
+
+    from .indexing import substitute
+    from .views import _affine_parts
 
     if math.prod(b.shape) != math.prod(shape):
         return None
@@ -115,8 +133,12 @@ def _regroup(b: Access, shape: tuple) -> Access | None:
     parts = _affine_parts(tensor, shape)
     if parts is None:
         return None
-    return Access(b.buffer, shape, tuple(substitute(e, parts, shape) for e in b.index),
-                  tuple(substitute(m, parts, shape) for m in b.mask))
+    return Access(
+        b.buffer,
+        shape,
+        tuple(substitute(e, parts, shape) for e in b.index),
+        tuple(substitute(m, parts, shape) for m in b.mask),
+    )
 
 
 def scalar_or_vector(value: object, what: str, data: Access, kind=None) -> object:
@@ -132,8 +154,12 @@ def scalar_or_vector(value: object, what: str, data: Access, kind=None) -> objec
 
             return vector(index_tile(value, data.shape[0]), what, data.shape[0])
     if number is None:
-        raise NkiError("err_operand_type", f"operand {what} is a {type(value).__name__}",
-                       limit="a number or a [P, 1] tile", actual=type(value).__name__)
+        raise NkiError(
+            "err_operand_type",
+            f"operand {what} is a {type(value).__name__}",
+            limit="a number or a [P, 1] tile",
+            actual=type(value).__name__,
+        )
     return (number[0], dtypes.number(kind or number[1]))
 
 
@@ -141,8 +167,12 @@ def float_value(value: object, what: str) -> float:
     """A compile-time number."""
     number = dtypes.scalar(value)
     if number is None:
-        raise NkiError("err_operand_type", f"{what} is a {type(value).__name__}", limit="a number",
-                       actual=type(value).__name__)
+        raise NkiError(
+            "err_operand_type",
+            f"{what} is a {type(value).__name__}",
+            limit="a number",
+            actual=type(value).__name__,
+        )
     return number[0]
 
 

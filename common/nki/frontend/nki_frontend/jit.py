@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -44,7 +45,9 @@ def _elsewhere(short: str, name: str) -> str:
 
     other = {"language": "isa", "isa": "language"}.get(short)
     module = sys.modules.get(f"neuronxcc.nki.{other}") if other else None
-    return f"{'nisa' if other == 'isa' else 'nl'}.{name}" if module is not None and name in vars(module) else ""
+    return (
+        f"{'nisa' if other == 'isa' else 'nl'}.{name}" if module is not None and name in vars(module) else ""
+    )
 
 
 class TensorAnnotation:
@@ -56,11 +59,11 @@ class TensorAnnotation:
         self.mutable = mutable
         self.shape = shape
 
-    def __getitem__(self, shape: object) -> "TensorAnnotation":
+    def __getitem__(self, shape: object) -> TensorAnnotation:
         sizes = shape if isinstance(shape, tuple) else (shape,)
         return TensorAnnotation(self.name, self.tensor_type, self.mutable, sizes)
 
-    def __or__(self, other: object) -> "TensorAnnotation":
+    def __or__(self, other: object) -> TensorAnnotation:
         return self
 
     __ror__ = __or__
@@ -92,7 +95,7 @@ class Kernel:
         self.grid = grid
         self.options = options
 
-    def __getitem__(self, grid: object) -> "Kernel":
+    def __getitem__(self, grid: object) -> Kernel:
         items = grid if isinstance(grid, (tuple, list)) else (grid,)
         sizes = tuple(int(g) for g in items)
         for g in sizes:
@@ -103,9 +106,11 @@ class Kernel:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if context.maybe_current() is not None:
             if self.grid:
-                raise NkiError("err_nested_kernel_with_spmd_grid",
-                               f"kernel {self.__name__} is called with a launch grid inside another kernel",
-                               hint="call it without the grid")
+                raise NkiError(
+                    "err_nested_kernel_with_spmd_grid",
+                    f"kernel {self.__name__} is called with a launch grid inside another kernel",
+                    hint="call it without the grid",
+                )
             return self.function(*args, **kwargs)
         from .simulate import run
 
@@ -130,30 +135,47 @@ class Kernel:
                 out.add(name)
         return frozenset(out)
 
-    def trace(self, args: tuple, kwargs: dict, *, target: str = "trn1", grid: tuple | None = None) -> Traced:
-        """Traces the kernel; arrays among the arguments are taken for their shapes and dtypes."""
+    def bind(self, args: tuple, kwargs: dict) -> tuple[list, dict, list]:
+        """The call's arguments with specs in place of arrays, and the arrays in the order of the program's inputs."""
         bound = inspect.signature(self.function).bind(*args, **kwargs)
         bound.apply_defaults()
-        names = list(bound.arguments)
+        arrays: list = []
 
         def spec(name: str, value: Any) -> Any:
-            return TensorSpec(name, value.shape, value.dtype) if isinstance(value, np.ndarray) else value
+            if not isinstance(value, np.ndarray):
+                return value
+            arrays.append(value)
+            return TensorSpec(name, value.shape or (1,), value.dtype)
 
-        arguments, keywords = [], {}
-        for name in names:
+        positional, keywords = [], {}
+        for name, value in bound.arguments.items():
             parameter = bound.signature.parameters[name]
-            value = bound.arguments[name]
             if parameter.kind is parameter.VAR_POSITIONAL:
-                arguments.extend(spec(f"{name}{i}", v) for i, v in enumerate(value))
+                positional.extend(spec(f"{name}{i}", v) for i, v in enumerate(value))
             elif parameter.kind is parameter.VAR_KEYWORD:
                 keywords.update({k: spec(k, v) for k, v in value.items()})
             elif parameter.kind is parameter.KEYWORD_ONLY:
                 keywords[name] = spec(name, value)
             else:
-                arguments.append(spec(name, value))
-        options = Options(target=target, grid=self.grid if grid is None else grid)
-        return trace_kernel(self.function, arguments, keywords, options, name=self.__name__,
-                            mutable=self.mutable_parameters(), flags=self.flags)
+                positional.append(spec(name, value))
+        return positional, keywords, arrays
+
+    def trace(self, args: tuple, kwargs: dict, *, target: str = "trn1") -> Traced:
+        """Traces the kernel; arrays among the arguments are taken for their shapes and dtypes."""
+        positional, keywords, _ = self.bind(args, kwargs)
+        return self.trace_bound(positional, keywords, target)
+
+    def trace_bound(self, positional: list, keywords: dict, target: str = "trn1") -> Traced:
+        """Traces the kernel for what bind() gave."""
+        return trace_kernel(
+            self.function,
+            positional,
+            keywords,
+            Options(target=target, grid=self.grid),
+            name=self.__name__,
+            mutable=self.mutable_parameters(),
+            flags=self.flags,
+        )
 
 
 def _decorator(mode: str):
@@ -178,14 +200,31 @@ trace = _decorator("trace")
 baremetal = _decorator("baremetal")
 
 
-def benchmark(kernel: Callable | None = None, **kwargs: Any) -> Any:
-    """Needs a Neuron device."""
-    raise RuntimeError("nki.benchmark needs an attached Neuron device; nki.simulate_kernel runs a kernel on the CPU")
+class _NeedsDevice(Kernel):
+    """A kernel wrapped for measurements: only calling it needs the device."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError(
+            f"nki.{self.mode} needs an attached Neuron device; nki.simulate_kernel runs a kernel on the CPU"
+        )
+
+    def __getitem__(self, grid: object) -> "_NeedsDevice":
+        return _NeedsDevice(self.function, self.mode, super().__getitem__(grid).grid, **self.options)
 
 
-def profile(func: Callable | None = None, **kwargs: Any) -> Any:
-    """Needs a Neuron device."""
-    raise RuntimeError("nki.profile needs an attached Neuron device; nki.simulate_kernel runs a kernel on the CPU")
+def _measured(mode: str) -> Callable:
+    def decorate(kernel: Callable | None = None, **options: Any) -> Any:
+        if kernel is None:
+            return functools.partial(decorate, **options)
+        return _NeedsDevice(kernel.function if isinstance(kernel, Kernel) else kernel, mode, **options)
+
+    decorate.__name__ = mode
+    decorate.__doc__ = f"nki.{mode}: needs a Neuron device when the kernel is called."
+    return decorate
+
+
+benchmark = _measured("benchmark")
+profile = _measured("profile")
 
 
 def simulate_kernel(kernel: Callable, *args: Any, **kwargs: Any) -> Any:
@@ -242,7 +281,7 @@ multi_buffer = _flag("multi_buffer")
 class no_reorder:  # noqa: N801  the SDK's name
     """Context that keeps instructions in order: programs here are in order already."""
 
-    def __enter__(self) -> "no_reorder":
+    def __enter__(self) -> no_reorder:
         return self
 
     def __exit__(self, *exc: object) -> None:

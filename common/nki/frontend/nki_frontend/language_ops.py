@@ -14,12 +14,58 @@ from .expr import DynSlice
 from .isa_data import next_seed
 from .tile import Tensor, fresh, mark, on_chip
 
-_UNARY = ("arctan", "cos", "erf", "erf_dx", "exp", "floor", "ceil", "trunc", "gelu", "gelu_apprx_tanh", "gelu_dx", "log",
-          "mish", "relu", "rsqrt", "sigmoid", "sign", "silu", "silu_dx", "sin", "softplus", "sqrt", "square", "tan",
-          "tanh")
-_BINARY = ("add", "subtract", "multiply", "divide", "maximum", "minimum", "power", "mod", "fmod", "bitwise_and",
-           "bitwise_or", "bitwise_xor", "left_shift", "right_shift", "equal", "not_equal", "greater", "greater_equal",
-           "less", "less_equal", "logical_and", "logical_or", "logical_xor")
+_UNARY = (
+    "arctan",
+    "cos",
+    "erf",
+    "erf_dx",
+    "exp",
+    "floor",
+    "ceil",
+    "trunc",
+    "gelu",
+    "gelu_apprx_tanh",
+    "gelu_dx",
+    "log",
+    "mish",
+    "relu",
+    "rsqrt",
+    "sigmoid",
+    "sign",
+    "silu",
+    "silu_dx",
+    "sin",
+    "softplus",
+    "sqrt",
+    "square",
+    "tan",
+    "tanh",
+)
+_BINARY = (
+    "add",
+    "subtract",
+    "multiply",
+    "divide",
+    "maximum",
+    "minimum",
+    "power",
+    "mod",
+    "fmod",
+    "bitwise_and",
+    "bitwise_or",
+    "bitwise_xor",
+    "left_shift",
+    "right_shift",
+    "equal",
+    "not_equal",
+    "greater",
+    "greater_equal",
+    "less",
+    "less_equal",
+    "logical_and",
+    "logical_or",
+    "logical_xor",
+)
 
 
 def _named(function, name: str, doc: str):
@@ -81,8 +127,12 @@ def invert(x, *, dtype=None, mask=None, **kwargs):
     """Element-wise complement of integers."""
     x = elementwise.as_tile(x, "x")
     if not dtypes.is_integer(x.dtype):
-        raise NkiError("err_bitvec_operand_type", f"nl.invert works on integers, not {dtypes.name(x.dtype)}",
-                       limit="integer dtypes", actual=dtypes.name(x.dtype))
+        raise NkiError(
+            "err_bitvec_operand_type",
+            f"nl.invert works on integers, not {dtypes.name(x.dtype)}",
+            limit="integer dtypes",
+            actual=dtypes.name(x.dtype),
+        )
     return elementwise.scalar_op("invert", x, 0.0, dtype=dtype, mask=mask)
 
 
@@ -172,10 +222,15 @@ def loop_reduce(x, op, loop_indices, *, dtype=None, mask=None, **kwargs):
 
 
 @_public
-def all_reduce(x, op, program_axes, *, dtype=None, mask=None, parallel_reduce=True, asynchronous=False, **kwargs):
+def all_reduce(
+    x, op, program_axes, *, dtype=None, mask=None, parallel_reduce=True, asynchronous=False, **kwargs
+):
     """Reduction across SPMD programs: not available."""
-    raise NkiError("err_collectives_not_supported", "nl.all_reduce communicates between programs of the launch grid",
-                   hint="let one program do the whole reduction, or store partial results and reduce them afterwards")
+    raise NkiError(
+        "err_collectives_not_supported",
+        "nl.all_reduce communicates between programs of the launch grid",
+        hint="let one program do the whole reduction, or store partial results and reduce them afterwards",
+    )
 
 
 # ---- tensors and memory ---------------------------------------------------------------------------------------------
@@ -214,7 +269,9 @@ def empty_like(a, dtype=None, *, buffer=None, name="", **kwargs):
 @_public
 def zeros_like(a, dtype=None, *, buffer=None, name="", **kwargs):
     """A tensor of zeros shaped like another."""
-    return memory.full(a.shape, 0.0, a.dtype if dtype is None else dtype, buffer=buffer, name=name, what="nl.zeros_like")
+    return memory.full(
+        a.shape, 0.0, a.dtype if dtype is None else dtype, buffer=buffer, name=name, what="nl.zeros_like"
+    )
 
 
 @_public
@@ -290,7 +347,9 @@ def expand_dims(data, axis):
 @_public
 def static_cast(arr, dtype, **kwargs):
     """Cast of a tile or a number."""
-    return arr.astype(dtype) if isinstance(arr, Tensor) else dtypes.normalize(dtype).type(arr)
+    if isinstance(arr, (Tensor, np.ndarray)):
+        return arr.astype(dtypes.normalize(dtype))
+    return dtypes.normalize(dtype).type(arr)
 
 
 @_public
@@ -338,9 +397,13 @@ def program_id(axis):
     ids = current().program_ids
     axis = int(axis)
     if not -len(ids) <= axis < len(ids):
-        raise NkiError("err_program_id_axis", f"nl.program_id({axis}) in a launch grid of {len(ids)} dimensions",
-                       limit=f"{len(ids)} dimensions", actual=axis,
-                       hint="launch the kernel with a grid: kernel[n](...)")
+        raise NkiError(
+            "err_program_id_axis",
+            f"nl.program_id({axis}) in a launch grid of {len(ids)} dimensions",
+            limit=f"{len(ids)} dimensions",
+            actual=axis,
+            hint="launch the kernel with a grid: kernel[n](...)",
+        )
     return ids[axis]
 
 
@@ -353,8 +416,12 @@ def num_programs(axes=None):
     total = 1
     for axis in axes if isinstance(axes, (tuple, list, range)) else (axes,):
         if not -len(grid) <= int(axis) < len(grid):
-            raise NkiError("err_program_id_axis", f"nl.num_programs({axis}) in a launch grid of {len(grid)} dimensions",
-                           limit=f"{len(grid)} dimensions", actual=axis)
+            raise NkiError(
+                "err_program_id_axis",
+                f"nl.num_programs({axis}) in a launch grid of {len(grid)} dimensions",
+                limit=f"{len(grid)} dimensions",
+                actual=axis,
+            )
         total *= grid[int(axis)]
     return total
 

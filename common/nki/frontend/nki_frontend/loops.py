@@ -7,7 +7,7 @@ and the calls that led there.
 
 from __future__ import annotations
 
-from typing import Iterator
+from collections.abc import Iterator
 
 from . import context
 from .context import AFFINE, SEQUENTIAL, Loop, current, left_early, loop_name
@@ -20,17 +20,24 @@ MAX_UNROLL = 65536
 
 def _bounds(name: str, args: tuple) -> tuple[int, int, int]:
     if not 1 <= len(args) <= 3:
-        raise TypeError(f"{name} takes (stop), (start, stop) or (start, stop, step), not {len(args)} arguments")
+        raise TypeError(
+            f"{name} takes (stop), (start, stop) or (start, stop, step), not {len(args)} arguments"
+        )
     for a in args:
         if isinstance(a, Tensor):
-            raise NkiError("err_dynamic_control_flow_not_supported", f"a bound of {name} is a tensor",
-                           hint="trip counts must be known at compile time")
+            raise NkiError(
+                "err_dynamic_control_flow_not_supported",
+                f"a bound of {name} is a tensor",
+                hint="trip counts must be known at compile time",
+            )
         if isinstance(a, float) and not a.is_integer():
             raise TypeError(f"{name} bounds must be integers, not {a!r}")
     start, stop = (0, args[0]) if len(args) == 1 else args[:2]
     step = int(args[2]) if len(args) == 3 else 1
     if step < 1:
-        raise NkiError("err_loop_step_not_supported", f"{name} needs a positive step", limit="step >= 1", actual=step)
+        raise NkiError(
+            "err_loop_step_not_supported", f"{name} needs a positive step", limit="step >= 1", actual=step
+        )
     return int(start), int(stop), step
 
 
@@ -118,15 +125,23 @@ def _warn_shadowing(trace, frame, outer: dict, scope) -> None:
     for name, before in outer.items():
         after = now.get(name)
         if after is not before and isinstance(after, Tensor) and after.buffer.scope is scope:
-            trace.warn("warn_shadowing_local_tensor",
-                       f"shadowing local tensor '{name}': it is bound outside the loop and bound anew inside",
-                       hint=f"assign with {name}[...] = to change the outer tensor", loc=after.buffer.loc)
+            trace.warn(
+                "warn_shadowing_local_tensor",
+                f"shadowing local tensor '{name}': it is bound outside the loop and bound anew inside",
+                hint=f"assign with {name}[...] = to change the outer tensor",
+                loc=after.buffer.loc,
+            )
 
 
 def _unrolled(values: range, name: str, frame) -> Iterator[int]:
     if len(values) > MAX_UNROLL:
-        raise NkiError("err_program_too_large", f"a loop of {len(values)} iterations would have to be unrolled",
-                       limit=MAX_UNROLL, actual=len(values), hint="use mask= instead of a condition on the loop index")
+        raise NkiError(
+            "err_program_too_large",
+            f"a loop of {len(values)} iterations would have to be unrolled",
+            limit=MAX_UNROLL,
+            actual=len(values),
+            hint="use mask= instead of a condition on the loop index",
+        )
     loc = frame_location(frame)
     variable = loop_name(frame)
     trace = current()

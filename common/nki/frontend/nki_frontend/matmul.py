@@ -21,10 +21,18 @@ _TENSOR, _VECTOR = _nki.ENGINES["tensor"], _nki.ENGINES["vector"]
 def _matmul_operand(t: object, what: str) -> Access:
     """A tile in SBUF; a transpose that is still in PSUM is moved over, as the compiler does."""
     if not isinstance(t, Tensor):
-        raise NkiError("err_operand_type", f"operand {what} of a matmul is a {type(t).__name__}", limit="a tile in sbuf",
-                       actual=type(t).__name__)
-    if t.buffer.buffer == PSUM and not t.buffer.declared and t.producer is not None and (
-            t.producer[0].op == OPCODE["nc_transpose"]):
+        raise NkiError(
+            "err_operand_type",
+            f"operand {what} of a matmul is a {type(t).__name__}",
+            limit="a tile in sbuf",
+            actual=type(t).__name__,
+        )
+    if (
+        t.buffer.buffer == PSUM
+        and not t.buffer.declared
+        and t.producer is not None
+        and (t.producer[0].op == OPCODE["nc_transpose"])
+    ):
         t = copy(t)
     if t.buffer.buffer != SBUF:
         raise memory_error(t, what, "sbuf")
@@ -35,14 +43,19 @@ def _split_mask(mask: object, stationary: Access, moving: Access) -> tuple:
     """A mask on partitions holds for both operands, one on loop indices alone for the destination."""
     if mask is None:
         return (), (), ()
-    conditions = mask_constraints(mask, (stationary.shape[0], max(_free(stationary), _free(moving)))) if not getattr(
-        mask, "shape", ()) else None
+    conditions = (
+        mask_constraints(mask, (stationary.shape[0], max(_free(stationary), _free(moving))))
+        if not getattr(mask, "shape", ())
+        else None
+    )
     if conditions is not None:
         return (), (), conditions
     if len(mask.shape) > 1 and any(n > 1 for n in mask.shape[1:]):
-        raise NkiError("err_unsupported_expression_in_mask",
-                       "the two free axes of a matmul can't be told apart in a mask",
-                       hint="mask each operand by indexing it with a comparison, as in lhs[i_f < n]")
+        raise NkiError(
+            "err_unsupported_expression_in_mask",
+            "the two free axes of a matmul can't be told apart in a mask",
+            hint="mask each operand by indexing it with a comparison, as in lhs[i_f < n]",
+        )
     return mask_constraints(mask, stationary.shape), mask_constraints(mask, moving.shape), ()
 
 
@@ -50,22 +63,37 @@ def _free(a: Access) -> int:
     return math.prod(a.shape[1:])
 
 
-def nc_matmul(stationary: object, moving: object, *, is_stationary_onezero=False, is_moving_onezero=False,
-              is_transpose=False, tile_position=(), tile_size=(), mask=None) -> Tensor:
+def nc_matmul(
+    stationary: object,
+    moving: object,
+    *,
+    is_stationary_onezero=False,
+    is_moving_onezero=False,
+    is_transpose=False,
+    tile_position=(),
+    tile_size=(),
+    mask=None,
+) -> Tensor:
     """stationary.T @ moving, [K, M] and [K, N] to [M, N] in PSUM."""
     s, m = _matmul_operand(stationary, "stationary"), _matmul_operand(moving, "moving")
     if s.shape[0] != m.shape[0]:
-        raise NkiError("err_num_partition_mismatch",
-                       f"nc_matmul: stationary has {s.shape[0]} partitions (shape {s.shape}), moving {m.shape[0]} "
-                       f"(shape {m.shape})", limit="the same contraction size on the partition axis of both",
-                       actual=f"{s.shape[0]} and {m.shape[0]}",
-                       hint="stationary is [K, M], moving is [K, N]: transpose the operand whose K is on the free axis")
+        raise NkiError(
+            "err_num_partition_mismatch",
+            f"nc_matmul: stationary has {s.shape[0]} partitions (shape {s.shape}), moving {m.shape[0]} "
+            f"(shape {m.shape})",
+            limit="the same contraction size on the partition axis of both",
+            actual=f"{s.shape[0]} and {m.shape[0]}",
+            hint="stationary is [K, M], moving is [K, N]: transpose the operand whose K is on the free axis",
+        )
     for access, what, limit in ((s, "stationary", 128), (m, "moving", 512)):
         if _free(access) > limit:
-            raise NkiError("err_size_of_dimension_exceed_arch_limit",
-                           f"nc_matmul: the free size of the {what} operand is {_free(access)}",
-                           limit=f"{limit} (nl.tile_size.gemm_{what}_fmax)", actual=_free(access),
-                           hint=f"tile the free axis of the {what} operand by {limit}")
+            raise NkiError(
+                "err_size_of_dimension_exceed_arch_limit",
+                f"nc_matmul: the free size of the {what} operand is {_free(access)}",
+                limit=f"{limit} (nl.tile_size.gemm_{what}_fmax)",
+                actual=_free(access),
+                hint=f"tile the free axis of the {what} operand by {limit}",
+            )
     _check_tiling(tile_position, tile_size)
     rows = _free(s)
     result = fresh((rows,) + m.shape[1:], dtypes.float32, buffer=PSUM)
@@ -88,14 +116,22 @@ def _check_tiling(position: object, size: object) -> None:
     if not position and not size:
         return
     if len(position) != 2 or len(size) != 2:
-        raise NkiError("err_pe_tiling", "tile_position and tile_size must be given together, as (row, column) pairs",
-                       limit="two pairs", actual=f"{position} and {size}")
+        raise NkiError(
+            "err_pe_tiling",
+            "tile_position and tile_size must be given together, as (row, column) pairs",
+            limit="two pairs",
+            actual=f"{position} and {size}",
+        )
     for v in size:
         if int(v) % 32:
             raise NkiError("err_pe_tiling", f"tile_size {size}", limit="multiples of 32", actual=size)
     if tuple(int(v) for v in size) == (32, 32):
-        raise NkiError("err_pe_tiling", "rows and columns of tile_size can't both be 32 on NeuronCore-v2",
-                       limit="at most one of them 32", actual=size)
+        raise NkiError(
+            "err_pe_tiling",
+            "rows and columns of tile_size can't both be 32 on NeuronCore-v2",
+            limit="at most one of them 32",
+            actual=size,
+        )
 
 
 def transpose_tile(x: object, *, dtype=None, mask=None, engine: int = 0, limit: bool = True) -> Tensor:
@@ -105,8 +141,12 @@ def transpose_tile(x: object, *, dtype=None, mask=None, engine: int = 0, limit: 
     data = on_chip(x, "data")
     p, f = data.shape[0], _free(data)
     if engine not in (0, _TENSOR, _VECTOR):
-        raise NkiError("err_unsupported_engine", "nc_transpose runs on the Tensor or the Vector engine",
-                       limit="tensor_engine, vector_engine", actual=engine)
+        raise NkiError(
+            "err_unsupported_engine",
+            "nc_transpose runs on the Tensor or the Vector engine",
+            limit="tensor_engine, vector_engine",
+            actual=engine,
+        )
     if engine == 0:
         # The Tensor engine can't read PSUM; small tiles there go to the Vector engine.
         engine = _VECTOR if data.buffer.buffer == PSUM and p <= 32 and f <= 32 else _TENSOR
@@ -114,14 +154,20 @@ def transpose_tile(x: object, *, dtype=None, mask=None, engine: int = 0, limit: 
             data = on_chip(copy(x), "data")
     most = 32 if engine == _VECTOR else 128
     if p > most or f > most:
-        raise NkiError("err_size_of_dimension_exceed_arch_limit",
-                       f"nc_transpose of a tile of shape {x.shape} on the {'Vector' if most == 32 else 'Tensor'} engine",
-                       limit=f"{most} x {most}", actual=f"{p} x {f}", hint=f"transpose tiles of at most {most} x {most}")
+        raise NkiError(
+            "err_size_of_dimension_exceed_arch_limit",
+            f"nc_transpose of a tile of shape {x.shape} on the {'Vector' if most == 32 else 'Tensor'} engine",
+            limit=f"{most} x {most}",
+            actual=f"{p} x {f}",
+            hint=f"transpose tiles of at most {most} x {most}",
+        )
     trace = current()
     if engine == _TENSOR and trace.manual:
-        raise NkiError("err_transpose_on_tensor_engine_not_allowed_in_allocated_kernel",
-                       "a Tensor-engine transpose in a manually allocated kernel",
-                       hint="multiply by an allocated identity with nc_matmul, or use the Vector engine (<= 32 x 32)")
+        raise NkiError(
+            "err_transpose_on_tensor_engine_not_allowed_in_allocated_kernel",
+            "a Tensor-engine transpose in a manually allocated kernel",
+            hint="multiply by an allocated identity with nc_matmul, or use the Vector engine (<= 32 x 32)",
+        )
     if engine == _TENSOR and data.buffer.buffer == PSUM:
         raise memory_error(x, "data", "sbuf")
     out = x.dtype if dtype is None else dtypes.normalize(dtype)
@@ -138,8 +184,13 @@ def transpose_tile(x: object, *, dtype=None, mask=None, engine: int = 0, limit: 
 def transpose(x: object, *, dtype=None, mask=None) -> Tensor:
     """nl.transpose: swaps the axes of a 2-D tile."""
     if isinstance(x, Tensor) and len(x.shape) > 2:
-        raise NkiError("err_exceed_max_supported_dimension", f"nl.transpose of a tile of shape {x.shape}",
-                       limit="2 axes", actual=f"{len(x.shape)} axes", hint="reshape or index down to two axes")
+        raise NkiError(
+            "err_exceed_max_supported_dimension",
+            f"nl.transpose of a tile of shape {x.shape}",
+            limit="2 axes",
+            actual=f"{len(x.shape)} axes",
+            hint="reshape or index down to two axes",
+        )
     if isinstance(x, Tensor) and context.is_hbm(x.buffer.buffer):
         raise memory_error(x, "x", "psum|sbuf")
     return transpose_tile(x, dtype=dtype, mask=mask)
@@ -149,27 +200,43 @@ def matmul(x: object, y: object, *, transpose_x: bool = False, mask=None) -> Ten
     """nl.matmul: x @ y, or x.T @ y where x is already transposed."""
     for t, what in ((x, "x"), (y, "y")):
         if not isinstance(t, Tensor):
-            raise NkiError("err_operand_type", f"operand {what} of nl.matmul is a {type(t).__name__}", limit="a tile")
+            raise NkiError(
+                "err_operand_type", f"operand {what} of nl.matmul is a {type(t).__name__}", limit="a tile"
+            )
         if context.is_hbm(t.buffer.buffer):
             raise memory_error(t, f"{what} of nl.matmul", "sbuf")
         if len(t.shape) > 2:
-            raise NkiError("err_exceed_max_supported_dimension", f"operand {what} of nl.matmul has shape {t.shape}",
-                           limit="2 axes", actual=f"{len(t.shape)} axes")
+            raise NkiError(
+                "err_exceed_max_supported_dimension",
+                f"operand {what} of nl.matmul has shape {t.shape}",
+                limit="2 axes",
+                actual=f"{len(t.shape)} axes",
+            )
     if transpose_x:
         return nc_matmul(x, y, mask=mask)
     shape = on_chip_2d(x)
     if shape[1] != on_chip_2d(y)[0]:
-        raise NkiError("err_num_partition_mismatch",
-                       f"nl.matmul: x has shape {x.shape}, y {y.shape}", limit=f"y with {shape[1]} partitions",
-                       actual=f"{on_chip_2d(y)[0]} partitions",
-                       hint="x is [M, K], y is [K, N]; pass transpose_x=True if x is already [K, M]")
+        raise NkiError(
+            "err_num_partition_mismatch",
+            f"nl.matmul: x has shape {x.shape}, y {y.shape}",
+            limit=f"y with {shape[1]} partitions",
+            actual=f"{on_chip_2d(y)[0]} partitions",
+            hint="x is [M, K], y is [K, N]; pass transpose_x=True if x is already [K, M]",
+        )
     if shape[1] > 128:
-        raise NkiError("err_size_of_dimension_exceed_arch_limit", f"nl.matmul: x has shape {x.shape}",
-                       limit="128 x 128", actual=f"{shape[0]} x {shape[1]}", hint="tile the contraction axis by 128")
+        raise NkiError(
+            "err_size_of_dimension_exceed_arch_limit",
+            f"nl.matmul: x has shape {x.shape}",
+            limit="128 x 128",
+            actual=f"{shape[0]} x {shape[1]}",
+            hint="tile the contraction axis by 128",
+        )
     if current().manual:
-        raise NkiError("err_transpose_on_tensor_engine_not_allowed_in_allocated_kernel",
-                       "nl.matmul without transpose_x in a manually allocated kernel",
-                       hint="transpose x beforehand and pass transpose_x=True")
+        raise NkiError(
+            "err_transpose_on_tensor_engine_not_allowed_in_allocated_kernel",
+            "nl.matmul without transpose_x in a manually allocated kernel",
+            hint="transpose x beforehand and pass transpose_x=True",
+        )
     if x.buffer.buffer == PSUM:
         raise memory_error(x, "x of nl.matmul", "sbuf")
     return nc_matmul(copy(transpose_tile(x)), y, mask=mask)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 import _nki
+import numpy as np
 
 from . import context, dtypes
 from .access import masked, spread, squeeze_to
-from .assign import copy_into, fit_source, immutable, on_chip_shape, zero_fill
-from .context import CONSTANT, HBM, INPUT, PRIVATE_HBM, PSUM, SBUF, SHARED_HBM, Access, Buffer, Instr, current
+from .assign import fit_source, immutable, zero_fill
+from .context import CONSTANT, HBM, INPUT, PSUM, SHARED_HBM, Access, Buffer, Instr, current
 from .errors import NkiError, frame_location, user_frame
 from .expr import Expr
-from .placement import Placement, memory_of
+from .placement import memory_of
 from .tile import Tensor, check_scope, fresh, mark, memory_error, on_chip, partition_limit, settle
 
 
@@ -31,11 +30,17 @@ def _shape(shape: object) -> tuple[tuple, int]:
     out = []
     for s in items:
         if isinstance(s, float) or isinstance(s, Tensor):
-            raise NkiError("err_tensor_shape", f"size {s!r} in a shape is not an integer", actual=s,
-                           hint="sizes are Python integers; use // instead of /")
+            raise NkiError(
+                "err_tensor_shape",
+                f"size {s!r} in a shape is not an integer",
+                actual=s,
+                hint="sizes are Python integers; use // instead of /",
+            )
         n = int(s)
         if n < 1:
-            raise NkiError("err_tensor_shape", f"a tensor can't have an axis of size {n}", limit="size >= 1", actual=n)
+            raise NkiError(
+                "err_tensor_shape", f"a tensor can't have an axis of size {n}", limit="size >= 1", actual=n
+            )
         out.append(n)
     return tuple(out), axis
 
@@ -50,29 +55,37 @@ def declare(shape: object, dtype: object, buffer: object, name: str, what: str) 
     loc = frame_location(frame)
     if not context.is_hbm(memory):
         if len(sizes) < 2:
-            raise NkiError("err_insufficient_rank",
-                           f"Insufficient rank: a tensor in {context.BUFFER_NAME[memory]} needs a partition axis and a "
-                           f"free axis, shape {sizes} has {len(sizes)}", limit="rank >= 2", actual=len(sizes),
-                           hint="use (P, 1) or (1, F)")
+            raise NkiError(
+                "err_insufficient_rank",
+                f"Insufficient rank: a tensor in {context.BUFFER_NAME[memory]} needs a partition axis and a "
+                f"free axis, shape {sizes} has {len(sizes)}",
+                limit="rank >= 2",
+                actual=len(sizes),
+                hint="use (P, 1) or (1, F)",
+            )
         if sizes[axis] > 128:
             raise partition_limit(sizes[axis], f"a tensor of shape {sizes}")
         if axis == len(sizes) - 1 and axis > 0:
-            raise NkiError("err_insufficient_rank", f"shape {sizes} has no free axis behind its partition axis",
-                           limit="a free axis", actual=f"partition axis {axis} is the last",
-                           hint="add a free axis of size 1")
-        if axis > 0:
-            trace.warn("warn_block_dimension", f"shape {sizes}: block dimensions (axes in front of nl.par_dim) are deprecated",
-                       hint="fold them into the free axes or create the tile inside the loop", loc=loc)
+            raise NkiError(
+                "err_insufficient_rank",
+                f"shape {sizes} has no free axis behind its partition axis",
+                limit="a free axis",
+                actual=f"partition axis {axis} is the last",
+                hint="add a free axis of size 1",
+            )
         if memory == PSUM:
             free = kind.itemsize
-            for n in sizes[axis + 1:]:
+            for n in sizes[axis + 1 :]:
                 free *= n
             bank = _nki.LIMITS["psum_bank_bytes"]
             if free > bank * _nki.LIMITS["psum_banks"]:
-                raise NkiError("err_size_of_dimension_exceed_arch_limit",
-                               f"a PSUM tile of shape {sizes} takes {free} bytes for each partition",
-                               limit=f"{bank} bytes (one bank); the whole PSUM has {bank * 8}", actual=f"{free} bytes",
-                               hint="tile the free axis by 512 fp32 elements (nl.tile_size.psum_fmax)")
+                raise NkiError(
+                    "err_size_of_dimension_exceed_arch_limit",
+                    f"a PSUM tile of shape {sizes} takes {free} bytes for each partition",
+                    limit=f"{bank} bytes (one bank); the whole PSUM has {bank * 8}",
+                    actual=f"{free} bytes",
+                    hint="tile the free axis by 512 fp32 elements (nl.tile_size.psum_fmax)",
+                )
     if memory == SHARED_HBM:
         _check_kernel_level(trace, frame)
     tensor = Tensor(_hbm_buffer(trace, memory, kind, sizes, name, axis, loc, frame))
@@ -83,7 +96,9 @@ def declare(shape: object, dtype: object, buffer: object, name: str, what: str) 
     return tensor, placement is not None
 
 
-def _hbm_buffer(trace, memory: int, dtype: np.dtype, shape: tuple, name: str, axis: int, loc: tuple, frame) -> Buffer:
+def _hbm_buffer(
+    trace, memory: int, dtype: np.dtype, shape: tuple, name: str, axis: int, loc: tuple, frame
+) -> Buffer:
     """HBM tensors at kernel level are one for all programs of the grid, also where the grid is unrolled."""
     shared = trace.hbm_by_ordinal
     if context.is_hbm(memory) and trace.scope is None and shared is not None:
@@ -94,8 +109,9 @@ def _hbm_buffer(trace, memory: int, dtype: np.dtype, shape: tuple, name: str, ax
         made = trace.new_buffer(memory, dtype, shape, name=name, declared=True)
         shared.append(made)
         return made
-    return trace.new_buffer(memory, dtype, shape, name=name, partition_axis=axis, declared=True,
-                            loc=loc if name else None)
+    return trace.new_buffer(
+        memory, dtype, shape, name=name, partition_axis=axis, declared=True, loc=loc if name else None
+    )
 
 
 def _check_kernel_level(trace, frame) -> None:
@@ -105,8 +121,11 @@ def _check_kernel_level(trace, frame) -> None:
     elif trace.entry_code is not None and frame.f_code is not trace.entry_code:
         where = f"in function {frame.f_code.co_name}"
     if where:
-        raise NkiError("err_shared_hbm_must_in_kernel_level", f"a shared_hbm tensor is created {where}",
-                       hint="create outputs at the top level of the kernel function")
+        raise NkiError(
+            "err_shared_hbm_must_in_kernel_level",
+            f"a shared_hbm tensor is created {where}",
+            hint="create outputs at the top level of the kernel function",
+        )
 
 
 def normalize_dtype(dtype: object, what: str) -> np.dtype:
@@ -132,14 +151,20 @@ def full(shape, fill_value, dtype, *, buffer=None, name="", what="nl.full") -> T
         raise NkiError("err_operand_type", f"{what} takes a number, not {type(fill_value).__name__}")
     memory, _ = memory_of(buffer)
     if context.is_hbm(memory):
-        raise NkiError("err_hbm_tensor_with_init_value_not_supported",
-                       f"{what} can't create a tensor in {context.BUFFER_NAME[memory]}", limit="sbuf or psum",
-                       actual=context.BUFFER_NAME[memory], hint="create it with nl.ndarray and fill it with nl.store")
+        raise NkiError(
+            "err_hbm_tensor_with_init_value_not_supported",
+            f"{what} can't create a tensor in {context.BUFFER_NAME[memory]}",
+            limit="sbuf or psum",
+            actual=context.BUFFER_NAME[memory],
+            hint="create it with nl.ndarray and fill it with nl.store",
+        )
     tensor, manual = declare(shape, dtype, buffer, name, what)
     if manual and not current().auto_alloc:
-        raise NkiError("err_tensor_creation_on_scratchpad_with_init_value_not_supported",
-                       f"{what} with a manually allocated buffer",
-                       hint="create it with nl.ndarray, then nisa.memset or compute into it")
+        raise NkiError(
+            "err_tensor_creation_on_scratchpad_with_init_value_not_supported",
+            f"{what} with a manually allocated buffer",
+            hint="create it with nl.ndarray, then nisa.memset or compute into it",
+        )
     body = current().bodies[-1]
     for node in zero_fill(tensor.buffer, tensor.buffer.loc, number[0]):
         if isinstance(node, Instr):
@@ -152,12 +177,16 @@ def constant(value: object, dtype: object = None) -> Tensor:
     """nl.shared_constant: compile-time data."""
     trace = current()
     array = np.asarray(value)
-    kind = dtypes.normalize(array.dtype if dtype is None and array.dtype != np.float64 else dtype or np.float32)
+    kind = dtypes.normalize(
+        array.dtype if dtype is None and array.dtype != np.float64 else dtype or np.float32
+    )
     if array.ndim == 0:
         array = array.reshape(1)
     data = np.ascontiguousarray(array.astype(np.float32 if kind == dtypes.tfloat32 else kind))
     if data.nbytes > 16 << 20:
-        raise NkiError("err_constant_too_large", f"a constant of {data.nbytes} bytes", limit="16 MiB", actual=data.nbytes)
+        raise NkiError(
+            "err_constant_too_large", f"a constant of {data.nbytes} bytes", limit="16 MiB", actual=data.nbytes
+        )
     buffer = trace.new_buffer(HBM, kind, tuple(array.shape), role=CONSTANT, constant=data.tobytes())
     buffer.scope = None
     return Tensor(buffer)
@@ -199,12 +228,17 @@ def any_access(tensor: Tensor, what: str, mask: object = None, *, allow_runtime:
         if len(runtime.shape) > 2:
             runtime = squeeze_to(runtime, (runtime.shape[0], 1)) or runtime
         if runtime.shape[0] not in (1, access.shape[0]):
-            raise NkiError("err_indirect_indices_free_dim",
-                           f"run-time index of shape {tile.shape} for a tile of shape {access.shape}",
-                           limit=f"({access.shape[0]}, 1)", actual=tile.shape,
-                           hint="the run-time index must lie on the partition axis of the tile")
+            raise NkiError(
+                "err_indirect_indices_free_dim",
+                f"run-time index of shape {tile.shape} for a tile of shape {access.shape}",
+                limit=f"({access.shape[0]}, 1)",
+                actual=tile.shape,
+                hint="the run-time index must lie on the partition axis of the tile",
+            )
         runtime = spread(runtime, access.shape)
-        access = Access(access.buffer, access.shape, access.index, access.mask, axis, runtime.buffer, runtime.index)
+        access = Access(
+            access.buffer, access.shape, access.index, access.mask, axis, runtime.buffer, runtime.index
+        )
     return masked(access, mask)
 
 
@@ -214,7 +248,9 @@ def load(src: object, *, mask=None, dtype=None, transpose: bool = False) -> Tens
         raise NkiError("err_operand_type", f"nl.load takes an HBM tensor, not {type(src).__name__}")
     access = hbm_access(src, "src of nl.load", mask)
     if access.shape[0] > 128:
-        raise partition_limit(access.shape[0], f"nl.load of a tile of '{src.buffer.name}' with shape {src.shape}")
+        raise partition_limit(
+            access.shape[0], f"nl.load of a tile of '{src.buffer.name}' with shape {src.shape}"
+        )
     result = fresh(access.shape, src.dtype if dtype is None else dtypes.normalize(dtype))
     instr = current().emit("dma_copy", [masked(on_chip(result, "dst"), mask)], [access])
     return mark(result, instr)
@@ -223,14 +259,24 @@ def load(src: object, *, mask=None, dtype=None, transpose: bool = False) -> Tens
 def load_transpose2d(src: object, *, mask=None, dtype=None) -> Tensor:
     """nl.load_transpose2d: [N, M] in HBM becomes [M, N] in SBUF."""
     if not isinstance(src, Tensor):
-        raise NkiError("err_operand_type", f"nl.load_transpose2d takes an HBM tensor, not {type(src).__name__}")
+        raise NkiError(
+            "err_operand_type", f"nl.load_transpose2d takes an HBM tensor, not {type(src).__name__}"
+        )
     if src.runtime is not None:
-        raise NkiError("err_indirect_indices_are_not_supported_with_nki_api",
-                       "nl.load_transpose2d can't take run-time indices", hint="load, then transpose on chip")
+        raise NkiError(
+            "err_indirect_indices_are_not_supported_with_nki_api",
+            "nl.load_transpose2d can't take run-time indices",
+            hint="load, then transpose on chip",
+        )
     access = hbm_access(src, "src of nl.load_transpose2d", mask)
     if len(access.shape) != 2:
-        raise NkiError("err_exceed_max_supported_dimension", f"nl.load_transpose2d of a tile of shape {src.shape}",
-                       limit="rank 2", actual=len(access.shape), hint="index down to two axes")
+        raise NkiError(
+            "err_exceed_max_supported_dimension",
+            f"nl.load_transpose2d of a tile of shape {src.shape}",
+            limit="rank 2",
+            actual=len(access.shape),
+            hint="index down to two axes",
+        )
     return _transposed_dma(src, access, (1, 0), dtype, masked_dst=mask is not None)
 
 
@@ -254,8 +300,12 @@ def dma_transpose(src: object, *, mask=None, dtype=None) -> Tensor:
     access = any_access(src, "src", mask, allow_runtime=False)
     order = {2: (1, 0), 3: (2, 1, 0), 4: (3, 1, 2, 0)}.get(len(access.shape))
     if order is None:
-        raise NkiError("err_exceed_max_supported_dimension", f"nisa.dma_transpose of a tile of shape {src.shape}",
-                       limit="rank 2, 3 or 4", actual=len(access.shape))
+        raise NkiError(
+            "err_exceed_max_supported_dimension",
+            f"nisa.dma_transpose of a tile of shape {src.shape}",
+            limit="rank 2, 3 or 4",
+            actual=len(access.shape),
+        )
     if not context.is_hbm(src.buffer.buffer):
         # An on-chip tile walks its partitions with dimension 0, so the turned side must be the destination in HBM.
         from .matmul import transpose_tile
@@ -291,15 +341,20 @@ def store(dst: object, value: object, *, mask=None) -> None:
     source = squeeze_to(access, target.shape)
     if source is None:
         source = fit_source(access, target.shape, dst, value)
-    current().emit("dma_copy", [target], [source.with_mask(
-        masked(Access(source.buffer, source.shape, source.index), mask).mask)])
+    current().emit(
+        "dma_copy",
+        [target],
+        [source.with_mask(masked(Access(source.buffer, source.shape, source.index), mask).mask)],
+    )
 
 
 def dma_copy(*, dst: Tensor, src: Tensor, mask=None, accumulate: bool = False, skip: bool = False) -> Tensor:
     """nisa.dma_copy."""
     for what, t in (("dst", dst), ("src", src)):
         if not isinstance(t, Tensor):
-            raise NkiError("err_operand_type", f"nisa.dma_copy {what} is a {type(t).__name__}", limit="a tensor")
+            raise NkiError(
+                "err_operand_type", f"nisa.dma_copy {what} is a {type(t).__name__}", limit="a tensor"
+            )
         if t.buffer.buffer == PSUM:
             raise memory_error(t, f"{what} of nisa.dma_copy", "hbm|sbuf")
     storage = dst.buffer.storage()
@@ -324,8 +379,11 @@ def atomic_rmw(dst: Tensor, value: object, *, mask=None) -> None:
     if not isinstance(dst, Tensor) or not context.is_hbm(dst.buffer.buffer):
         raise NkiError("err_unsupported_memory", "nl.atomic_rmw works on HBM tensors", limit="hbm")
     if dst.runtime is None:
-        raise NkiError("err_atomic_rmw_needs_indirect_index", "nl.atomic_rmw needs a run-time index",
-                       hint="index the partition axis with a [P, 1] integer tile")
+        raise NkiError(
+            "err_atomic_rmw_needs_indirect_index",
+            "nl.atomic_rmw needs a run-time index",
+            hint="index the partition axis with a [P, 1] integer tile",
+        )
     storage = dst.buffer.storage()
     if storage.role == INPUT and not storage.mutable:
         raise immutable(dst)

@@ -48,23 +48,33 @@ class Placement:
     def check(self, buffer: context.Buffer) -> None:
         """Refuses addresses outside the memory."""
         axis = buffer.partition_axis
-        bytes_free = math.prod(buffer.shape[axis + 1:]) * buffer.dtype.itemsize
+        bytes_free = math.prod(buffer.shape[axis + 1 :]) * buffer.dtype.itemsize
         if self.memory == PSUM:
             if bytes_free > 2048:
-                raise NkiError("err_size_of_dimension_exceed_arch_limit",
-                               f"PSUM tile '{buffer.name}' takes {bytes_free} bytes for each partition",
-                               limit="2048 bytes (one bank)", actual=bytes_free)
+                raise NkiError(
+                    "err_size_of_dimension_exceed_arch_limit",
+                    f"PSUM tile '{buffer.name}' takes {bytes_free} bytes for each partition",
+                    limit="2048 bytes (one bank)",
+                    actual=bytes_free,
+                )
             bank = self.arguments.get("base_bank", 0)
             if not 0 <= bank < 8:
-                raise NkiError("err_psum_bank_out_of_range", f"PSUM bank {bank} of tensor '{buffer.name}'",
-                               limit="banks 0..7", actual=bank)
+                raise NkiError(
+                    "err_psum_bank_out_of_range",
+                    f"PSUM bank {bank} of tensor '{buffer.name}'",
+                    limit="banks 0..7",
+                    actual=bank,
+                )
             return
         address = self.arguments.get("base_addr", 0)
         tiles = math.prod(self.arguments.get("num_free_tiles") or (1,))
         if address < 0 or address + tiles * bytes_free > _SBUF_BYTES:
-            raise NkiError("err_sbuf_address_out_of_range",
-                           f"tensor '{buffer.name}' ends at byte {address + tiles * bytes_free} of its partitions",
-                           limit=f"{_SBUF_BYTES} bytes", actual=address + tiles * bytes_free)
+            raise NkiError(
+                "err_sbuf_address_out_of_range",
+                f"tensor '{buffer.name}' ends at byte {address + tiles * bytes_free} of its partitions",
+                limit=f"{_SBUF_BYTES} bytes",
+                actual=address + tiles * bytes_free,
+            )
 
 
 def memory_of(buffer: object) -> tuple[int, Placement | None]:
@@ -79,9 +89,12 @@ def memory_of(buffer: object) -> tuple[int, Placement | None]:
         name = buffer.__name__.rsplit(".", 1)[-1]
         if name in ("sbuf", "psum"):
             return (SBUF if name == "sbuf" else PSUM), None
-    raise NkiError("err_unsupported_memory", f"{buffer!r} is not a buffer",
-                   limit="nl.sbuf, nl.psum, nl.private_hbm, nl.shared_hbm, or nki.compiler.sbuf/psum allocations",
-                   actual=type(buffer).__name__)
+    raise NkiError(
+        "err_unsupported_memory",
+        f"{buffer!r} is not a buffer",
+        limit="nl.sbuf, nl.psum, nl.private_hbm, nl.shared_hbm, or nki.compiler.sbuf/psum allocations",
+        actual=type(buffer).__name__,
+    )
 
 
 def _integers(values: object) -> tuple:
@@ -97,9 +110,16 @@ def sbuf_alloc(func) -> Placement:
 
 def sbuf_mod_alloc(*, base_addr, base_partition=0, num_par_tiles=(), num_free_tiles=()) -> Placement:
     """SBUF placement by the block index modulo the numbers of tiles."""
-    return Placement(SBUF, "mod_alloc", {"base_addr": int(base_addr), "base_partition": int(base_partition),
-                                         "num_par_tiles": _integers(num_par_tiles),
-                                         "num_free_tiles": _integers(num_free_tiles)})
+    return Placement(
+        SBUF,
+        "mod_alloc",
+        {
+            "base_addr": int(base_addr),
+            "base_partition": int(base_partition),
+            "num_par_tiles": _integers(num_par_tiles),
+            "num_free_tiles": _integers(num_free_tiles),
+        },
+    )
 
 
 def psum_alloc(func) -> Placement:
@@ -109,13 +129,20 @@ def psum_alloc(func) -> Placement:
     return Placement(PSUM, "alloc", {}, func)
 
 
-def psum_mod_alloc(*, base_bank, base_addr=0, base_partition=0, num_bank_tiles=(), num_par_tiles=(),
-                   num_free_tiles=()) -> Placement:
+def psum_mod_alloc(
+    *, base_bank, base_addr=0, base_partition=0, num_bank_tiles=(), num_par_tiles=(), num_free_tiles=()
+) -> Placement:
     """PSUM placement by the block index modulo the numbers of banks and tiles."""
     if int(base_addr) or int(base_partition):
-        raise NkiError("err_psum_address_not_zero", "PSUM tensors start at byte 0 of partition 0", limit="0",
-                       actual=f"base_addr {base_addr}, base_partition {base_partition}")
-    return Placement(PSUM, "mod_alloc", {"base_bank": int(base_bank), "num_bank_tiles": _integers(num_bank_tiles)})
+        raise NkiError(
+            "err_psum_address_not_zero",
+            "PSUM tensors start at byte 0 of partition 0",
+            limit="0",
+            actual=f"base_addr {base_addr}, base_partition {base_partition}",
+        )
+    return Placement(
+        PSUM, "mod_alloc", {"base_bank": int(base_bank), "num_bank_tiles": _integers(num_bank_tiles)}
+    )
 
 
 def auto_alloc(memory: int) -> Placement:

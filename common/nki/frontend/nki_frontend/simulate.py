@@ -15,19 +15,22 @@ class KernelError(Exception):
 
     def __init__(self, name: str, diagnostics: list[Diagnostic]):
         self.diagnostics = diagnostics
-        lines = [f"  line {d.line}, col {d.column}: {d.severity}[{d.rule}] {d.message}"
-                 + (f" (limit: {d.limit}; actual: {d.actual})" if d.limit or d.actual else "")
-                 + (f" fix: {d.hint}" if d.hint else "") for d in diagnostics]
+        lines = [
+            f"  line {d.line}, col {d.column}: {d.severity}[{d.rule}] {d.message}"
+            + (f" (limit: {d.limit}; actual: {d.actual})" if d.limit or d.actual else "")
+            + (f" fix: {d.hint}" if d.hint else "")
+            for d in diagnostics
+        ]
         super().__init__(f"kernel {name}:\n" + "\n".join(lines))
 
 
 def run(kernel: Any, args: tuple, kwargs: dict) -> Any:
     """Calls a Kernel with NumPy arrays."""
-    arrays = [a for a in (*args, *kwargs.values()) if isinstance(a, np.ndarray)]
     for a in (*args, *kwargs.values()):
         if hasattr(a, "__array__") and not isinstance(a, (np.ndarray, np.generic)):
             raise TypeError(f"kernel {kernel.__name__} takes NumPy arrays, not {type(a).__name__}")
-    traced = kernel.trace(args, kwargs)
+    positional, keywords, arrays = kernel.bind(args, kwargs)
+    traced = kernel.trace_bound(positional, keywords)
     if not traced.ok:
         raise KernelError(kernel.__name__, traced.diagnostics)
     found = check(traced.program)

@@ -36,8 +36,9 @@ class _Rewriter(ast.NodeTransformer):
             return node
         annotation = ast.Lambda(ast.arguments([], [], None, [], [], None, []), node.annotation)
         call = ast.Call(ast.Name(_ANNOTATED, ast.Load()), [node.value, annotation], [])
-        return ast.fix_missing_locations(ast.copy_location(
-            ast.Assign([node.target], ast.copy_location(call, node.value)), node))
+        return ast.fix_missing_locations(
+            ast.copy_location(ast.Assign([node.target], ast.copy_location(call, node.value)), node)
+        )
 
 
 def load(source: str) -> dict:
@@ -53,21 +54,38 @@ def load(source: str) -> dict:
     return module.__dict__
 
 
-def trace_source(source: str, entry: str, inputs: list[TensorSpec], *, grid: tuple = (), target: str = "trn1",
-                 sdk: str = "2.24", scalars: dict | None = None, max_instructions: int = MAX_INSTRUCTIONS) -> Traced:
+def trace_source(
+    source: str,
+    entry: str,
+    inputs: list[TensorSpec],
+    *,
+    grid: tuple = (),
+    target: str = "trn1",
+    sdk: str = "2.24",
+    scalars: dict | None = None,
+    max_instructions: int = MAX_INSTRUCTIONS,
+) -> Traced:
     """Traces function `entry` of `source` for the given input tensors."""
     if sdk != "2.24":
         return _failed("err_unsupported_sdk", f"SDK {sdk} is not supported", limit="2.24", actual=sdk)
     if target not in ("trn1", "inf2"):
-        return _failed("err_unsupported_target", f"target {target} is not supported", limit="trn1, inf2", actual=target)
+        return _failed(
+            "err_unsupported_target", f"target {target} is not supported", limit="trn1, inf2", actual=target
+        )
     if len(source.encode("utf-8", "replace")) > MAX_SOURCE_BYTES:
-        return _failed("err_source_too_large", "the kernel source is too large", limit=f"{MAX_SOURCE_BYTES} bytes",
-                       actual=f"{len(source)} characters")
+        return _failed(
+            "err_source_too_large",
+            "the kernel source is too large",
+            limit=f"{MAX_SOURCE_BYTES} bytes",
+            actual=f"{len(source)} characters",
+        )
     try:
         namespace = load(source)
     except SyntaxError as e:
-        return Traced(None, [Diagnostic("error", "err_python_syntax", f"SyntaxError: {e.msg}", e.lineno or 0,
-                                        e.offset or 0)])
+        return Traced(
+            None,
+            [Diagnostic("error", "err_python_syntax", f"SyntaxError: {e.msg}", e.lineno or 0, e.offset or 0)],
+        )
     except NkiError as e:
         return Traced(None, [e.diagnostic()])
     except (Exception, SystemExit) as e:  # noqa: BLE001
@@ -80,14 +98,24 @@ def trace_source(source: str, entry: str, inputs: list[TensorSpec], *, grid: tup
         bound = inspect.signature(kernel.function).bind(*arguments, **(scalars or {}))
     except TypeError as e:
         signature = inspect.signature(kernel.function)
-        return _failed("err_kernel_signature", f"{entry}{signature} can't be called with the task's inputs: {e}",
-                       limit=f"{len(inputs)} tensors: {', '.join(f'{i.name}{list(i.shape)}' for i in inputs)}",
-                       actual=f"{entry}{signature}", line=kernel.function.__code__.co_firstlineno,
-                       hint="declare one parameter for each input, in this order")
+        return _failed(
+            "err_kernel_signature",
+            f"{entry}{signature} can't be called with the task's inputs: {e}",
+            limit=f"{len(inputs)} tensors: {', '.join(f'{i.name}{list(i.shape)}' for i in inputs)}",
+            actual=f"{entry}{signature}",
+            line=kernel.function.__code__.co_firstlineno,
+            hint="declare one parameter for each input, in this order",
+        )
     del bound
-    return trace_kernel(kernel.function, arguments, dict(scalars or {}), Options(target, sdk, tuple(grid), max_instructions),
-                        name=entry,
-                        mutable=_mutable(kernel, inputs), flags=kernel.flags)
+    return trace_kernel(
+        kernel.function,
+        arguments,
+        dict(scalars or {}),
+        Options(target, sdk, tuple(grid), max_instructions),
+        name=entry,
+        mutable=_mutable(kernel, inputs),
+        flags=kernel.flags,
+    )
 
 
 def _mutable(kernel: Kernel, inputs: list[TensorSpec]) -> frozenset:
@@ -103,17 +131,32 @@ def _entry(namespace: dict, entry: str) -> Kernel | Traced:
         return found
     kernels = [n for n, v in namespace.items() if isinstance(v, Kernel)]
     if found is None:
-        functions = kernels or [n for n, v in namespace.items()
-                                if isinstance(v, types.FunctionType) and v.__module__ == "nki_kernel_source"]
+        functions = kernels or [
+            n
+            for n, v in namespace.items()
+            if isinstance(v, types.FunctionType) and v.__module__ == "nki_kernel_source"
+        ]
         near = difflib.get_close_matches(entry, functions, n=1)
-        return _failed("err_kernel_entry_missing", f"the source defines no kernel named '{entry}'", limit=entry,
-                       actual=f"functions found: {', '.join(functions) or 'none'}",
-                       hint=f"rename {near[0] if near else 'the kernel'} to {entry}" if functions
-                       else f"define the kernel as @nki.jit def {entry}(...)")
+        return _failed(
+            "err_kernel_entry_missing",
+            f"the source defines no kernel named '{entry}'",
+            limit=entry,
+            actual=f"functions found: {', '.join(functions) or 'none'}",
+            hint=f"rename {near[0] if near else 'the kernel'} to {entry}"
+            if functions
+            else f"define the kernel as @nki.jit def {entry}(...)",
+        )
     line = found.__code__.co_firstlineno if isinstance(found, types.FunctionType) else 0
-    return _failed("err_nki_api_outside_of_nki_kernel", f"'{entry}' is not decorated with @nki.jit",
-                   actual=type(found).__name__, line=line, hint="put @nki.jit in front of it")
+    return _failed(
+        "err_nki_api_outside_of_nki_kernel",
+        f"'{entry}' is not decorated with @nki.jit",
+        actual=type(found).__name__,
+        line=line,
+        hint="put @nki.jit in front of it",
+    )
 
 
-def _failed(rule: str, message: str, *, limit: str = "", actual: str = "", hint: str = "", line: int = 0) -> Traced:
+def _failed(
+    rule: str, message: str, *, limit: str = "", actual: str = "", hint: str = "", line: int = 0
+) -> Traced:
     return Traced(None, [Diagnostic("error", rule, message, line, 0, limit, actual, hint)])

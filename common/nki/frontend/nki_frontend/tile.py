@@ -16,8 +16,10 @@ from .indexing import parse, substitute
 def identity(shape: tuple) -> tuple:
     """Index expressions of the whole tensor."""
     rank = len(shape)
-    return tuple(Expr(0, (), shape, tuple(1 if d == k and shape[d] > 1 else 0 for d in range(rank)))
-                 for k in range(rank))
+    return tuple(
+        Expr(0, (), shape, tuple(1 if d == k and shape[d] > 1 else 0 for d in range(rank)))
+        for k in range(rank)
+    )
 
 
 class Tensor:
@@ -27,17 +29,25 @@ class Tensor:
     __array_ufunc__ = None
     __array_priority__ = 1000
 
-    def __init__(self, buffer: Buffer, shape: tuple | None = None, index: tuple | None = None, mask: tuple = (),
-                 runtime=None):
+    def __init__(
+        self,
+        buffer: Buffer,
+        shape: tuple | None = None,
+        index: tuple | None = None,
+        mask: tuple = (),
+        runtime=None,
+    ):
         self.buffer = buffer
         self.shape = buffer.shape if shape is None else shape
         self.index = identity(buffer.shape) if index is None else index
         self.mask = mask
-        self.runtime = runtime    # (axis of the buffer, index tile) or None
-        self.producer = None      # (Instr, position among its destinations) while nothing else has used the result
-        self.redirect = None      # how to give the result storage of its own again
-        self.in_place = False     # just returned by an augmented assignment
-        self.pending = None       # (op, x) of nl.loop_reduce
+        self.runtime = runtime  # (axis of the buffer, index tile) or None
+        self.producer = (
+            None  # (Instr, position among its destinations) while nothing else has used the result
+        )
+        self.redirect = None  # how to give the result storage of its own again
+        self.in_place = False  # just returned by an augmented assignment
+        self.pending = None  # (op, x) of nl.loop_reduce
 
     # ---- queries ----------------------------------------------------------------------------------------------------
 
@@ -72,40 +82,52 @@ class Tensor:
         return self.shape[0]
 
     def __repr__(self) -> str:
-        return (f"tensor('{self.buffer.name}', shape={self.shape}, dtype={dtypes.name(self.dtype)}, "
-                f"buffer={context.BUFFER_NAME[self.buffer.buffer]})")
+        return (
+            f"tensor('{self.buffer.name}', shape={self.shape}, dtype={dtypes.name(self.dtype)}, "
+            f"buffer={context.BUFFER_NAME[self.buffer.buffer]})"
+        )
 
-    def assert_shape(self, shape) -> "Tensor":
+    def assert_shape(self, shape) -> Tensor:
         """The tensor itself, if it has this shape."""
         want = tuple(int(s) for s in shape)
         if want != self.shape:
-            raise NkiError("err_annotation_shape_mismatch",
-                           f"tensor '{self.buffer.name}' has shape {self.shape}, not {want}", limit=want,
-                           actual=self.shape, hint="correct the annotation or the expression")
+            raise NkiError(
+                "err_annotation_shape_mismatch",
+                f"tensor '{self.buffer.name}' has shape {self.shape}, not {want}",
+                limit=want,
+                actual=self.shape,
+                hint="correct the annotation or the expression",
+            )
         return self
 
     def __bool__(self):
-        raise NkiError("err_dynamic_control_flow_not_supported",
-                       f"a condition depends on the contents of tensor '{self.buffer.name}'",
-                       hint="control flow is decided at compile time: use mask=, nl.where or "
-                            "nisa.tensor_copy_predicated, and 'is not None' to test for an optional tensor")
+        raise NkiError(
+            "err_dynamic_control_flow_not_supported",
+            f"a condition depends on the contents of tensor '{self.buffer.name}'",
+            hint="control flow is decided at compile time: use mask=, nl.where or "
+            "nisa.tensor_copy_predicated, and 'is not None' to test for an optional tensor",
+        )
 
     def __iter__(self):
-        raise NkiError("err_dynamic_control_flow_not_supported",
-                       f"tensor '{self.buffer.name}' can't be iterated over",
-                       hint="loop over indices: for i in nl.affine_range(n)")
+        raise NkiError(
+            "err_dynamic_control_flow_not_supported",
+            f"tensor '{self.buffer.name}' can't be iterated over",
+            hint="loop over indices: for i in nl.affine_range(n)",
+        )
 
     def _no_value(self, *args):
-        raise NkiError("err_dynamic_control_flow_not_supported",
-                       f"the value of tensor '{self.buffer.name}' is not known at compile time",
-                       hint="sizes, indices and loop bounds must be Python numbers; a [P, 1] integer tile can index "
-                            "the partition axis of nl.load, nl.store and nisa.dma_copy")
+        raise NkiError(
+            "err_dynamic_control_flow_not_supported",
+            f"the value of tensor '{self.buffer.name}' is not known at compile time",
+            hint="sizes, indices and loop bounds must be Python numbers; a [P, 1] integer tile can index "
+            "the partition axis of nl.load, nl.store and nisa.dma_copy",
+        )
 
     __int__ = __index__ = __float__ = __complex__ = __array__ = _no_value
 
     # ---- views ------------------------------------------------------------------------------------------------------
 
-    def __getitem__(self, subscript: object) -> "Tensor":
+    def __getitem__(self, subscript: object) -> Tensor:
         view = parse(self, subscript)
         index = tuple(substitute(e, view.parts, view.shape) for e in self.index)
         mask = tuple(substitute(m, view.parts, view.shape) for m in self.mask) + view.mask
@@ -114,22 +136,24 @@ class Tensor:
             dim, tile = view.runtime
             axes = [k for k, e in enumerate(self.index) if e.coefs[dim]]
             if len(axes) != 1 or self.index[axes[0]].coefs[dim] != 1 or runtime is not None:
-                raise NkiError("err_indirect_indices_free_dim",
-                               f"a run-time index into a strided view of tensor '{self.buffer.name}'")
+                raise NkiError(
+                    "err_indirect_indices_free_dim",
+                    f"a run-time index into a strided view of tensor '{self.buffer.name}'",
+                )
             runtime = (axes[0], tile)
-        return Tensor(self.buffer, view.shape, index, mask, runtime)._after(self)
-
-    def _after(self, origin: "Tensor") -> "Tensor":
-        """Taking a view is a use: the result needs storage of its own."""
-        settle(origin)
-        return self
+        view_tensor = Tensor(self.buffer, view.shape, index, mask, runtime)
+        settle(self)  # taking a view is a use: the result needs storage of its own
+        if len(view.shape) < 2 and not context.is_hbm(self.buffer.buffer):
+            # On-chip tiles keep a partition and a free axis: t[:, i] is [P, 1].
+            view_tensor.shape, view_tensor.index, view_tensor.mask = _partition_first(view_tensor, "tile")
+        return view_tensor
 
     def __setitem__(self, subscript: object, value: object) -> None:
         from .assign import assign
 
         assign(self, subscript, value)
 
-    def reshape(self, *shape, **kwargs) -> "Tensor":
+    def reshape(self, *shape, **kwargs) -> Tensor:
         """View of all elements under another shape."""
         from .views import reshape
 
@@ -137,30 +161,33 @@ class Tensor:
             shape = (kwargs["shape"],)
         return reshape(self, shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape)
 
-    def expand_dims(self, axis: int) -> "Tensor":
+    def expand_dims(self, axis: int) -> Tensor:
         """View with an axis of size 1 inserted."""
         from .views import expand_dims
 
         return expand_dims(self, axis)
 
-    def broadcast_to(self, shape) -> "Tensor":
+    def broadcast_to(self, shape) -> Tensor:
         """View with larger axes; more partitions make a new tile."""
         from .views import broadcast_to
 
         return broadcast_to(self, tuple(int(s) for s in shape))
 
-    def astype(self, dtype: object) -> "Tensor":
+    def astype(self, dtype: object) -> Tensor:
         """A copy with another element type."""
         from .elementwise import copy
 
         return copy(self, dtype=dtype)
 
-    def view(self, dtype: object) -> "Tensor":
+    def view(self, dtype: object) -> Tensor:
         """The same bits as another type; only the own type can be expressed."""
         if dtypes.normalize(dtype) != self.dtype:
-            raise NkiError("err_view_dtype_not_supported",
-                           f"tensor '{self.buffer.name}' of {dtypes.name(self.dtype)} can't be reinterpreted as "
-                           f"{dtypes.name(dtypes.normalize(dtype))}", hint="astype converts values")
+            raise NkiError(
+                "err_view_dtype_not_supported",
+                f"tensor '{self.buffer.name}' of {dtypes.name(self.dtype)} can't be reinterpreted as "
+                f"{dtypes.name(dtypes.normalize(dtype))}",
+                hint="astype converts values",
+            )
         return self[...]
 
     # ---- operators --------------------------------------------------------------------------------------------------
@@ -181,11 +208,13 @@ def check_scope(buffer: Buffer) -> None:
     """Tensors die with the loop body that made them."""
     scope = buffer.scope
     if scope is not None and not scope.open:
-        raise NkiError("err_local_variable_used_out_of_scope",
-                       f"tensor '{buffer.name}' is used outside the body of loop '{scope.name}' ({scope.kind}) in which "
-                       f"it was created (line {buffer.loc[0]})",
-                       hint=f"create it before the loop with nl.ndarray or nl.zeros and assign with "
-                            f"{buffer.name.split('.')[0]}[...] = inside the loop")
+        raise NkiError(
+            "err_local_variable_used_out_of_scope",
+            f"tensor '{buffer.name}' is used outside the body of loop '{scope.name}' ({scope.kind}) in which "
+            f"it was created (line {buffer.loc[0]})",
+            hint=f"create it before the loop with nl.ndarray or nl.zeros and assign with "
+            f"{buffer.name.split('.')[0]}[...] = inside the loop",
+        )
 
 
 def memory_error(tensor: Tensor, what: str, expected: str) -> NkiError:
@@ -198,9 +227,13 @@ def memory_error(tensor: Tensor, what: str, expected: str) -> NkiError:
         hint = "the operand is on chip already; pass an HBM tensor"
     elif found == "psum":
         hint = "copy the tile to SBUF first with nl.copy or nisa.tensor_copy"
-    return NkiError("err_unsupported_memory",
-                    f"operand {what}: expected address space {expected}, found {found} (tensor '{tensor.buffer.name}')",
-                    limit=expected, actual=found, hint=hint)
+    return NkiError(
+        "err_unsupported_memory",
+        f"operand {what}: expected address space {expected}, found {found} (tensor '{tensor.buffer.name}')",
+        limit=expected,
+        actual=found,
+        hint=hint,
+    )
 
 
 def on_chip(tensor: Tensor, what: str) -> Access:
@@ -209,9 +242,11 @@ def on_chip(tensor: Tensor, what: str) -> Access:
     if context.is_hbm(buffer.buffer):
         raise memory_error(tensor, what, "psum|sbuf")
     if tensor.runtime is not None:
-        raise NkiError("err_copy_dynamic_indirect_indices_not_natively_supported",
-                       f"operand {what}: tile of '{buffer.name}' is selected by a run-time index",
-                       hint="copy it first with nisa.tensor_copy_dynamic_src")
+        raise NkiError(
+            "err_copy_dynamic_indirect_indices_not_natively_supported",
+            f"operand {what}: tile of '{buffer.name}' is selected by a run-time index",
+            hint="copy it first with nisa.tensor_copy_dynamic_src",
+        )
     check_scope(buffer)
     settle(tensor)
     return Access(buffer, *_partition_first(tensor, what))
@@ -224,13 +259,20 @@ def _partition_first(tensor: Tensor, what: str) -> tuple:
     e = index[axis]
     moving = [d for d, k in enumerate(e.coefs) if k and shape[d] > 1]
     if moving and moving != [0]:
-        raise NkiError("err_failed_to_infer_tile_from_local_tensor",
-                       f"operand {what}: the partition axis of tensor '{tensor.buffer.name}' is axis {moving[0]} of the "
-                       f"shape {shape}, it must be the first", hint="index away the leading axes: t[i, :, :]")
+        raise NkiError(
+            "err_failed_to_infer_tile_from_local_tensor",
+            f"operand {what}: the partition axis of tensor '{tensor.buffer.name}' is axis {moving[0]} of the "
+            f"shape {shape}, it must be the first",
+            hint="index away the leading axes: t[i, :, :]",
+        )
     if moving and e.coefs[0] != 1:
-        raise NkiError("err_partition_stride_not_supported",
-                       f"operand {what}: partitions of tensor '{tensor.buffer.name}' with stride {e.coefs[0]}",
-                       limit="stride 1", actual=e.coefs[0], hint="a tile covers contiguous partitions")
+        raise NkiError(
+            "err_partition_stride_not_supported",
+            f"operand {what}: partitions of tensor '{tensor.buffer.name}' with stride {e.coefs[0]}",
+            limit="stride 1",
+            actual=e.coefs[0],
+            hint="a tile covers contiguous partitions",
+        )
     if not moving and (not shape or any(other.coefs[0] for k, other in enumerate(index) if k != axis)):
         shape = (1,) + shape
         index = tuple(Expr(i.const, i.terms, shape, (0,) + i.coefs) for i in index)
@@ -251,10 +293,13 @@ def fresh(shape: tuple, dtype: np.dtype, *, buffer: int = context.SBUF, name: st
 
 def partition_limit(found: int, what: str) -> NkiError:
     """Too many partitions."""
-    return NkiError("err_num_partition_exceed_arch_limit",
-                    f"Size of partition dimension {found} of {what} exceeds the architecture limit of 128",
-                    limit="128 partitions (nl.tile_size.pmax)", actual=found,
-                    hint="tile the partition axis by 128: loop with nl.affine_range and mask the last tile")
+    return NkiError(
+        "err_num_partition_exceed_arch_limit",
+        f"Size of partition dimension {found} of {what} exceeds the architecture limit of 128",
+        limit="128 partitions (nl.tile_size.pmax)",
+        actual=found,
+        hint="tile the partition axis by 128: loop with nl.affine_range and mask the last tile",
+    )
 
 
 def mark(result: Tensor, instr, position: int = 0) -> Tensor:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import traceback
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 import _nki
 
@@ -43,8 +44,16 @@ class Traced:
         return self.program is not None
 
 
-def trace_kernel(function: Callable, arguments: list, keywords: dict, options: Options, *, name: str = "",
-                 mutable: frozenset = frozenset(), flags: dict | None = None) -> Traced:
+def trace_kernel(
+    function: Callable,
+    arguments: list,
+    keywords: dict,
+    options: Options,
+    *,
+    name: str = "",
+    mutable: frozenset = frozenset(),
+    flags: dict | None = None,
+) -> Traced:
     """Traces `function(*arguments, **keywords)`, where TensorSpecs stand for HBM tensors."""
     unroll: set = set()
     for _ in range(MAX_ATTEMPTS):
@@ -62,7 +71,9 @@ def trace_kernel(function: Callable, arguments: list, keywords: dict, options: O
             _outputs(trace, result)
         except Retrace as restart:
             if restart.loops <= unroll:
-                error = Diagnostic("error", "err_control_flow", "the value of a loop index is needed and not available")
+                error = Diagnostic(
+                    "error", "err_control_flow", "the value of a loop index is needed and not available"
+                )
             else:
                 unroll |= restart.loops
                 continue
@@ -71,8 +82,12 @@ def trace_kernel(function: Callable, arguments: list, keywords: dict, options: O
                 trace.scope = None
             error = e.diagnostic()
         except RecursionError as e:
-            error = _python_error(e, "err_python_recursion", "the kernel recurses too deep",
-                                  "NKI kernels can't recurse without an end")
+            error = _python_error(
+                e,
+                "err_python_recursion",
+                "the kernel recurses too deep",
+                "NKI kernels can't recurse without an end",
+            )
         except Exception as e:  # noqa: BLE001  anything a kernel raises is a finding about it
             error = _python_error(e)
         except SystemExit as e:
@@ -80,8 +95,18 @@ def trace_kernel(function: Callable, arguments: list, keywords: dict, options: O
         finally:
             context.set_current(previous)
         return _finish(trace, grid, error)
-    return Traced(None, [Diagnostic("error", "err_control_flow", "too many loops whose index steers control flow",
-                                    limit=str(MAX_ATTEMPTS), hint="use mask= instead of conditions on loop indices")])
+    return Traced(
+        None,
+        [
+            Diagnostic(
+                "error",
+                "err_control_flow",
+                "too many loops whose index steers control flow",
+                limit=str(MAX_ATTEMPTS),
+                hint="use mask= instead of conditions on loop indices",
+            )
+        ],
+    )
 
 
 def _symbolic(trace: Trace, arguments: list, keywords: dict, mutable: frozenset) -> tuple[list, dict]:
@@ -89,8 +114,14 @@ def _symbolic(trace: Trace, arguments: list, keywords: dict, mutable: frozenset)
         if not isinstance(value, TensorSpec):
             return value
         dtype = dtypes.normalize(value.dtype)
-        buffer = Buffer(trace.unique_name(value.name), context.HBM, dtype, tuple(int(n) for n in value.shape), role=INPUT,
-                        declared=True)
+        buffer = Buffer(
+            trace.unique_name(value.name),
+            context.HBM,
+            dtype,
+            tuple(int(n) for n in value.shape),
+            role=INPUT,
+            declared=True,
+        )
         buffer.mutable = value.name in mutable
         trace.inputs.append(buffer)
         return Tensor(buffer)
@@ -135,30 +166,55 @@ def _outputs(trace: Trace, result: Any) -> None:
     if not flat:
         flat = [Tensor(b) for b in trace.inputs if b.mutable and b in written]
         if not flat:
-            raise NkiError("err_tensor_output_not_written_to", "the kernel returns no tensor", loc=_definition(trace),
-                           hint="create the output with nl.ndarray(shape, dtype=..., buffer=nl.shared_hbm) and return it")
+            raise NkiError(
+                "err_tensor_output_not_written_to",
+                "the kernel returns no tensor",
+                loc=_definition(trace),
+                hint="create the output with nl.ndarray(shape, dtype=..., buffer=nl.shared_hbm) and return it",
+            )
     for position, value in enumerate(flat):
         if not isinstance(value, Tensor):
-            raise NkiError("err_output_type", f"returned value {position} is a {type(value).__name__}",
-                           limit="shared_hbm tensors", actual=type(value).__name__, loc=_definition(trace))
+            raise NkiError(
+                "err_output_type",
+                f"returned value {position} is a {type(value).__name__}",
+                limit="shared_hbm tensors",
+                actual=type(value).__name__,
+                loc=_definition(trace),
+            )
         buffer = value.buffer
         if buffer.role == INPUT:
             if not buffer.mutable:
-                raise NkiError("err_output_is_parameter", f"the kernel returns its parameter '{buffer.name}'",
-                               loc=_definition(trace), hint="copy it to a new shared_hbm tensor and return that")
+                raise NkiError(
+                    "err_output_is_parameter",
+                    f"the kernel returns its parameter '{buffer.name}'",
+                    loc=_definition(trace),
+                    hint="copy it to a new shared_hbm tensor and return that",
+                )
         elif buffer.storage().buffer != SHARED_HBM:
-            raise NkiError("err_unsupported_memory",
-                           f"returned tensor '{buffer.name}' is in {context.BUFFER_NAME[buffer.buffer]}",
-                           limit="shared_hbm", actual=context.BUFFER_NAME[buffer.buffer], loc=buffer.loc,
-                           hint="create outputs with nl.ndarray(shape, dtype=..., buffer=nl.shared_hbm)")
+            raise NkiError(
+                "err_unsupported_memory",
+                f"returned tensor '{buffer.name}' is in {context.BUFFER_NAME[buffer.buffer]}",
+                limit="shared_hbm",
+                actual=context.BUFFER_NAME[buffer.buffer],
+                loc=buffer.loc,
+                hint="create outputs with nl.ndarray(shape, dtype=..., buffer=nl.shared_hbm)",
+            )
         if buffer.base is not None or value.shape != buffer.shape:
-            raise NkiError("err_output_is_view", f"returned value {position} is a view of '{buffer.storage().name}'",
-                           loc=buffer.loc, hint="create the output with its final shape; reshape a view to write to it")
+            raise NkiError(
+                "err_output_is_view",
+                f"returned value {position} is a view of '{buffer.storage().name}'",
+                loc=buffer.loc,
+                hint="create the output with its final shape; reshape a view to write to it",
+            )
         if buffer in trace.outputs:
             raise NkiError("err_output_is_view", f"tensor '{buffer.name}' is returned twice", loc=buffer.loc)
         if buffer not in written:
-            raise NkiError("err_tensor_output_not_written_to", f"output '{buffer.name}' is never written to",
-                           loc=buffer.loc, hint="check loop ranges (a loop of zero iterations writes nothing) and nl.store")
+            raise NkiError(
+                "err_tensor_output_not_written_to",
+                f"output '{buffer.name}' is never written to",
+                loc=buffer.loc,
+                hint="check loop ranges (a loop of zero iterations writes nothing) and nl.store",
+            )
         if buffer.role == LOCAL:
             buffer.role = OUTPUT
         trace.outputs.append(buffer)
@@ -218,10 +274,17 @@ def _distinct(diagnostics: list[Diagnostic]) -> list[Diagnostic]:
 
 
 _RULES = {
-    "NameError": "err_python_name", "UnboundLocalError": "err_python_name", "AttributeError": "err_python_attribute",
-    "MissingApi": "err_unknown_nki_api", "ImportError": "err_python_import",
-    "ModuleNotFoundError": "err_python_import", "AssertionError": "err_kernel_assertion", "TypeError": "err_python_type",
-    "ValueError": "err_python_value", "IndexError": "err_python_index", "KeyError": "err_python_key",
+    "NameError": "err_python_name",
+    "UnboundLocalError": "err_python_name",
+    "AttributeError": "err_python_attribute",
+    "MissingApi": "err_unknown_nki_api",
+    "ImportError": "err_python_import",
+    "ModuleNotFoundError": "err_python_import",
+    "AssertionError": "err_kernel_assertion",
+    "TypeError": "err_python_type",
+    "ValueError": "err_python_value",
+    "IndexError": "err_python_index",
+    "KeyError": "err_python_key",
     "ZeroDivisionError": "err_python_zero_division",
 }
 
@@ -235,8 +298,14 @@ def _python_error(e: BaseException, rule: str = "", message: str = "", hint: str
             column = _column(e, frame)
     name = type(e).__name__
     text = message or (f"{name}: {e}" if str(e) else name)
-    return Diagnostic("error", rule or _RULES.get(name, "err_python_exception"), text[:2000], line, column,
-                      hint=hint or getattr(e, "hint", ""))
+    return Diagnostic(
+        "error",
+        rule or _RULES.get(name, "err_python_exception"),
+        text[:2000],
+        line,
+        column,
+        hint=hint or getattr(e, "hint", ""),
+    )
 
 
 def _column(e: BaseException, frame: Any) -> int:

@@ -21,9 +21,12 @@ def reshape(tensor: Tensor, shape) -> Tensor:
         want[want.index(-1)] = tensor.size // known if known else 0
     target = tuple(want)
     if math.prod(target) != tensor.size or not target:
-        raise NkiError("err_reshape_size_mismatch",
-                       f"tensor '{tensor.buffer.name}' of shape {tensor.shape} can't be reshaped to {target}",
-                       limit=f"{tensor.size} elements", actual=f"{math.prod(target)} elements")
+        raise NkiError(
+            "err_reshape_size_mismatch",
+            f"tensor '{tensor.buffer.name}' of shape {tensor.shape} can't be reshaped to {target}",
+            limit=f"{tensor.size} elements",
+            actual=f"{math.prod(target)} elements",
+        )
     if target == tensor.shape:
         return tensor[...]
     settle(tensor)
@@ -41,14 +44,19 @@ def reshape(tensor: Tensor, shape) -> Tensor:
             parts = _affine_parts(flat, target)
             if parts is not None:
                 return Tensor(flat.buffer, target, tuple(substitute(e, parts, target) for e in flat.index))
-    raise NkiError("err_reshape_not_supported",
-                   f"the view of tensor '{tensor.buffer.name}' with shape {tensor.shape} is not contiguous and can't be "
-                   f"reshaped to {target}", hint="copy the tile first, or reshape the whole tensor")
+    raise NkiError(
+        "err_reshape_not_supported",
+        f"the view of tensor '{tensor.buffer.name}' with shape {tensor.shape} is not contiguous and can't be "
+        f"reshaped to {target}",
+        hint="copy the tile first, or reshape the whole tensor",
+    )
 
 
 def _is_identity(tensor: Tensor) -> bool:
-    return all(e.const == 0 and not e.terms and e.coefs == i.coefs
-               for e, i in zip(tensor.index, identity(tensor.buffer.shape)))
+    return all(
+        e.const == 0 and not e.terms and e.coefs == i.coefs
+        for e, i in zip(tensor.index, identity(tensor.buffer.shape))
+    )
 
 
 def _partition_axis(tensor: Tensor, target: tuple) -> int:
@@ -58,19 +66,27 @@ def _partition_axis(tensor: Tensor, target: tuple) -> int:
 
 def _keeps_partitions(tensor: Tensor, target: tuple) -> bool:
     axis = tensor.buffer.partition_axis
-    return len(target) > axis and target[:axis + 1] == tensor.buffer.shape[:axis + 1]
+    return len(target) > axis and target[: axis + 1] == tensor.buffer.shape[: axis + 1]
 
 
 def _view_buffer(base: Buffer, shape: tuple, partition_axis: int) -> Buffer:
     storage = base.storage()
-    return Buffer(current().unique_name(f"{storage.name}_view"), storage.buffer, storage.dtype, shape,
-                  partition_axis=partition_axis, scope=storage.scope, base=storage, loc=storage.loc)
+    return Buffer(
+        current().unique_name(f"{storage.name}_view"),
+        storage.buffer,
+        storage.dtype,
+        shape,
+        partition_axis=partition_axis,
+        scope=storage.scope,
+        base=storage,
+        loc=storage.loc,
+    )
 
 
 def _flattened(tensor: Tensor) -> Tensor | None:
     """The same tile of a view with one axis (HBM), or with the partition axis and one free axis (on chip)."""
     buffer = tensor.buffer
-    strides = [math.prod(buffer.shape[k + 1:]) for k in range(len(buffer.shape))]
+    strides = [math.prod(buffer.shape[k + 1 :]) for k in range(len(buffer.shape))]
     first = 0 if context.is_hbm(buffer.buffer) else 1
     if first and (buffer.partition_axis != 0 or len(buffer.shape) < 2):
         return None
@@ -157,13 +173,18 @@ def broadcast_to(tensor: Tensor, shape: tuple) -> Tensor:
     access = on_chip(tensor, "src")
     own = access.shape
     if len(own) > len(shape):
-        own = own[:len(shape)] if all(n == 1 for n in own[len(shape):]) else own
+        own = own[: len(shape)] if all(n == 1 for n in own[len(shape) :]) else own
     grows = own[0] == 1 and shape[0] != 1
     rank = len(shape)
     aligned = own[:1] + (1,) * (rank - len(own)) + own[1:]
     if len(aligned) != rank or any(a not in (1, b) for a, b in zip(aligned, shape)):
-        raise NkiError("err_shape_mismatch", f"tensor '{tensor.buffer.name}' of shape {tensor.shape} can't be broadcast "
-                       f"to {shape}", limit=shape, actual=tensor.shape, hint="axes of size 1 can be broadcast")
+        raise NkiError(
+            "err_shape_mismatch",
+            f"tensor '{tensor.buffer.name}' of shape {tensor.shape} can't be broadcast to {shape}",
+            limit=shape,
+            actual=tensor.shape,
+            hint="axes of size 1 can be broadcast",
+        )
     gap = rank - len(own)
     mapping = [0] + [d + gap for d in range(1, len(own))] + [None] * (len(access.shape) - len(own))
     if not grows:
@@ -183,11 +204,21 @@ def broadcast_to(tensor: Tensor, shape: tuple) -> Tensor:
 def _broadcast_view(tensor: Tensor, shape: tuple) -> Tensor:
     gap = len(shape) - len(tensor.shape)
     if gap < 0 or any(a not in (1, b) for a, b in zip(tensor.shape, shape[gap:])):
-        raise NkiError("err_shape_mismatch", f"tensor '{tensor.buffer.name}' of shape {tensor.shape} can't be broadcast "
-                       f"to {shape}", limit=shape, actual=tensor.shape)
+        raise NkiError(
+            "err_shape_mismatch",
+            f"tensor '{tensor.buffer.name}' of shape {tensor.shape} can't be broadcast to {shape}",
+            limit=shape,
+            actual=tensor.shape,
+        )
 
     def widen(e: Expr) -> Expr:
-        return Expr(e.const, e.terms, shape, (0,) * gap + tuple(
-            k if n > 1 else 0 for k, n in zip(e.coefs, tensor.shape)))
+        return Expr(
+            e.const,
+            e.terms,
+            shape,
+            (0,) * gap + tuple(k if n > 1 else 0 for k, n in zip(e.coefs, tensor.shape)),
+        )
 
-    return Tensor(tensor.buffer, shape, tuple(widen(e) for e in tensor.index), tuple(widen(m) for m in tensor.mask))
+    return Tensor(
+        tensor.buffer, shape, tuple(widen(e) for e in tensor.index), tuple(widen(m) for m in tensor.mask)
+    )

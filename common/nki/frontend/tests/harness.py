@@ -53,8 +53,10 @@ def run(source: str, arrays, grid: tuple = (), seed: int = 0) -> list[np.ndarray
 def body(text: str, parameters: str = "x") -> str:
     """A kernel around a few lines: `out` has x's shape and is returned."""
     lines = textwrap.indent(textwrap.dedent(text).strip("\n"), "    ")
-    return (HEAD + f"@nki.jit\ndef nki_kernel({parameters}):\n"
-            "    out = nl.ndarray(x.shape, dtype=x.dtype, buffer=nl.shared_hbm)\n" + lines + "\n    return out\n")
+    return (
+        HEAD + f"@nki.jit\ndef nki_kernel({parameters}):\n"
+        "    out = nl.ndarray(x.shape, dtype=x.dtype, buffer=nl.shared_hbm)\n" + lines + "\n    return out\n"
+    )
 
 
 def rules(traced: Traced) -> list[str]:

@@ -19,5 +19,6 @@ def test_kernel_computes_what_numpy_does(name):
     assert len(got) == len(expected)
     for a, b in zip(got, expected):
         assert a.shape == b.shape
-        np.testing.assert_allclose(np.asarray(a, np.float64), np.asarray(b, np.float64), atol=1e-3,
-                                   rtol=namespace.get("RTOL", 1e-3))
+        np.testing.assert_allclose(
+            np.asarray(a, np.float64), np.asarray(b, np.float64), atol=1e-3, rtol=namespace.get("RTOL", 1e-3)
+        )

@@ -1,5 +1,7 @@
 """neuronxcc.nki.language of Neuron SDK 2.24."""
 
+# ruff: noqa: F401
+
 import sys as _sys
 
 import numpy as _np

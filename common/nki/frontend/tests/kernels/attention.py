@@ -27,8 +27,9 @@ def nki_kernel(q, k, v):
             if CAUSAL:
                 p = nl.arange(128)[:, None]
                 f = nl.arange(128)[None, :]
-                scores[p, j * 128 + f] = nisa.affine_select(pred=(i * 128 + p >= j * 128 + f), on_true_tile=product,
-                                                            on_false_value=-9984.0)
+                scores[p, j * 128 + f] = nisa.affine_select(
+                    pred=(i * 128 + p >= j * 128 + f), on_true_tile=product, on_false_value=-9984.0
+                )
             else:
                 scores[:, nl.ds(j * 128, 128)] = product
         top = nisa.tensor_reduce(np.max, scores, axis=(1,), negate=True)

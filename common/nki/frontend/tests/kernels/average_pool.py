@@ -12,7 +12,7 @@ def nki_kernel(image):
     channels, height, width = image.shape
     out = nl.ndarray((channels, height // POOL, width // POOL), dtype=image.dtype, buffer=nl.shared_hbm)
     tile = nl.load(image)
-    c, y, dy, x, dx = nl.mgrid[0:channels, 0:height // POOL, 0:POOL, 0:width // POOL, 0:POOL]
+    c, y, dy, x, dx = nl.mgrid[0:channels, 0 : height // POOL, 0:POOL, 0 : width // POOL, 0:POOL]
     windows = tile[c, y * POOL + dy, x * POOL + dx]
     pooled = nl.sum(windows, axis=[2, 4]) * (1.0 / POOL**2)
     nl.store(out, pooled)

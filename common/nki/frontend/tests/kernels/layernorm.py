@@ -24,18 +24,23 @@ def nki_kernel(x, gamma, beta):
         stats = nl.ndarray((128, 6 * chunks), dtype=nl.float32)
         for j in nl.affine_range(chunks):
             fc = nl.arange(chunk)[None, :]
-            stats[p, j * 6 + nl.arange(6)[None, :]] = nisa.bn_stats(tile[p, j * chunk + fc],
-                                                                    mask=(j * chunk + fc < cols), dtype=nl.float32)
+            stats[p, j * 6 + nl.arange(6)[None, :]] = nisa.bn_stats(
+                tile[p, j * chunk + fc], mask=(j * chunk + fc < cols), dtype=nl.float32
+            )
         both = nisa.bn_aggr(stats)
-        centred = nisa.tensor_scalar(tile, np.subtract, both[p, 0], op1=np.multiply,
-                                     operand1=nl.rsqrt(both[p, 1] + 1e-5))
+        centred = nisa.tensor_scalar(
+            tile, np.subtract, both[p, 0], op1=np.multiply, operand1=nl.rsqrt(both[p, 1] + 1e-5)
+        )
         nl.store(out[i * 128 + p, f], centred * g + b, mask=inside)
     return out
 
 
 def inputs(rng):
-    return [rng.standard_normal((200, 700), dtype=np.float32) * 3 + 1, rng.standard_normal(700, dtype=np.float32),
-            rng.standard_normal(700, dtype=np.float32)]
+    return [
+        rng.standard_normal((200, 700), dtype=np.float32) * 3 + 1,
+        rng.standard_normal(700, dtype=np.float32),
+        rng.standard_normal(700, dtype=np.float32),
+    ]
 
 
 def reference(x, gamma, beta):

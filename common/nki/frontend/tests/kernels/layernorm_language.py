@@ -20,8 +20,11 @@ def nki_kernel(x, gamma, beta):
 
 
 def inputs(rng):
-    return [rng.standard_normal((256, 320), dtype=np.float32), rng.standard_normal(320, dtype=np.float32),
-            rng.standard_normal(320, dtype=np.float32)]
+    return [
+        rng.standard_normal((256, 320), dtype=np.float32),
+        rng.standard_normal(320, dtype=np.float32),
+        rng.standard_normal(320, dtype=np.float32),
+    ]
 
 
 def reference(x, gamma, beta):

@@ -19,19 +19,26 @@ def nki_kernel(delta, u, a, b, c):
             x = nl.load(u[n, rows, :])
             for s in nl.sequential_range(states):
                 decay = nisa.activation(nl.exp, d, scale=nl.load(a[rows, s]))
-                push = nisa.tensor_tensor(nisa.tensor_tensor(d, x, op=nl.multiply),
-                                          nl.load(b[n, s:s + 1, :]).broadcast_to((128, seq)), op=nl.multiply)
+                push = nisa.tensor_tensor(
+                    nisa.tensor_tensor(d, x, op=nl.multiply),
+                    nl.load(b[n, s : s + 1, :]).broadcast_to((128, seq)),
+                    op=nl.multiply,
+                )
                 state = nisa.tensor_tensor_scan(decay, push, initial=0, op0=np.multiply, op1=np.add)
-                gain = nl.load(c[n, s:s + 1, :]).broadcast_to((128, seq))
+                gain = nl.load(c[n, s : s + 1, :]).broadcast_to((128, seq))
                 total += nisa.tensor_tensor(state, gain, op=nl.multiply)
             nl.store(out[n, rows, :], total)
     return out
 
 
 def inputs(rng):
-    return [rng.random((1, 256, 64), dtype=np.float32) * 0.1, rng.standard_normal((1, 256, 64), dtype=np.float32),
-            -rng.random((256, 4), dtype=np.float32), rng.standard_normal((1, 4, 64), dtype=np.float32),
-            rng.standard_normal((1, 4, 64), dtype=np.float32)]
+    return [
+        rng.random((1, 256, 64), dtype=np.float32) * 0.1,
+        rng.standard_normal((1, 256, 64), dtype=np.float32),
+        -rng.random((256, 4), dtype=np.float32),
+        rng.standard_normal((1, 4, 64), dtype=np.float32),
+        rng.standard_normal((1, 4, 64), dtype=np.float32),
+    ]
 
 
 def reference(delta, u, a, b, c):

@@ -14,7 +14,10 @@ def nki_kernel(lhs, rhs):
 
 
 def inputs(rng):
-    return [rng.standard_normal((128, 128), dtype=np.float32), rng.standard_normal((128, 512), dtype=np.float32)]
+    return [
+        rng.standard_normal((128, 128), dtype=np.float32),
+        rng.standard_normal((128, 512), dtype=np.float32),
+    ]
 
 
 def reference(lhs, rhs):

@@ -28,15 +28,19 @@ def nki_kernel(lhs_t, rhs):
                 for n in nl.affine_range(group):
                     acc = nl.zeros((tm, tn), dtype=nl.float32, buffer=nl.psum)
                     for k in nl.affine_range(depth // tk):
-                        acc[i_o.p, i_o.x] += nl.matmul(left[m, k, i_l.p, i_l.x], right[n, k, i_r.p, i_r.x],
-                                                       transpose_x=True)
+                        acc[i_o.p, i_o.x] += nl.matmul(
+                            left[m, k, i_l.p, i_l.x], right[n, k, i_r.p, i_r.x], transpose_x=True
+                        )
                     done = nl.copy(acc[i_o.p, i_o.x], dtype=out.dtype)
                     nl.store(out[(mb * group + m) * tm + i_o.p, (nb * group + n) * tn + i_o.x], value=done)
     return out
 
 
 def inputs(rng):
-    return [rng.standard_normal((256, 512), dtype=np.float32), rng.standard_normal((256, 1024), dtype=np.float32)]
+    return [
+        rng.standard_normal((256, 512), dtype=np.float32),
+        rng.standard_normal((256, 1024), dtype=np.float32),
+    ]
 
 
 def reference(lhs_t, rhs):

@@ -32,7 +32,10 @@ def nki_kernel(lhs_t, rhs):
 
 
 def inputs(rng):
-    return [rng.standard_normal((256, 256), dtype=np.float32), rng.standard_normal((256, 1024), dtype=np.float32)]
+    return [
+        rng.standard_normal((256, 256), dtype=np.float32),
+        rng.standard_normal((256, 1024), dtype=np.float32),
+    ]
 
 
 def reference(lhs_t, rhs):

@@ -21,13 +21,18 @@ def nki_kernel(lhs_t, rhs):
             for mb in nl.affine_range(rows // (tm * gm)):
                 left = nl.ndarray((nl.par_dim(tk), gk, gm * tm), dtype=lhs_t.dtype)
                 for k in nl.affine_range(gk):
-                    left[:, k, :] = nl.load(lhs_t[nl.ds((kb * gk + k) * tk, tk), nl.ds(mb * gm * tm, gm * tm)])
+                    left[:, k, :] = nl.load(
+                        lhs_t[nl.ds((kb * gk + k) * tk, tk), nl.ds(mb * gm * tm, gm * tm)]
+                    )
                 for n in nl.affine_range(gn):
                     for m in nl.affine_range(gm):
                         part = nl.zeros((tm, tn), dtype=nl.float32, buffer=nl.psum)
                         for k in nl.affine_range(gk):
-                            part += nl.matmul(left[:, k, nl.ds(m * tm, tm)], right[:, k, nl.ds(n * tn, tn)],
-                                              transpose_x=True)
+                            part += nl.matmul(
+                                left[:, k, nl.ds(m * tm, tm)],
+                                right[:, k, nl.ds(n * tn, tn)],
+                                transpose_x=True,
+                            )
                         sums[:, mb * gm + m, n, :] += part
         for m in nl.affine_range(rows // tm):
             for n in nl.affine_range(gn):
@@ -36,7 +41,10 @@ def nki_kernel(lhs_t, rhs):
 
 
 def inputs(rng):
-    return [rng.standard_normal((512, 512), dtype=np.float32), rng.standard_normal((512, 1024), dtype=np.float32)]
+    return [
+        rng.standard_normal((512, 512), dtype=np.float32),
+        rng.standard_normal((512, 1024), dtype=np.float32),
+    ]
 
 
 def reference(lhs_t, rhs):
