@@ -250,6 +250,8 @@ def _finish(trace: Trace, grid: tuple, error: Diagnostic | None) -> Traced:
     except (ValueError, OverflowError) as e:
         if error is None:
             error = Diagnostic("error", "err_invalid_program", str(e).removeprefix("invalid program: "))
+    if trace.manual:
+        _unallocated_bias(trace.body, diagnostics)
     diagnostics = _distinct(diagnostics)
     if error is not None:
         diagnostics.append(error)
@@ -259,6 +261,24 @@ def _finish(trace: Trace, grid: tuple, error: Diagnostic | None) -> Traced:
         return Traced(None, diagnostics)
     outputs = [TensorSpec(b.name, b.shape, b.dtype) for b in trace.outputs]
     return Traced(bytes(program), diagnostics, outputs)
+
+
+def _unallocated_bias(nodes: list, found: list[Diagnostic]) -> None:
+    """An activation without bias reads a tensor of zeros that a manually allocated kernel has no place for."""
+    for node in nodes:
+        if isinstance(node, Loop):
+            _unallocated_bias(node.body, found)
+        elif node.op == context.OPCODE["activation"] and node.src[1] is None:
+            found.append(
+                Diagnostic(
+                    "error",
+                    "err_bias_tensor_must_be_specified_in_allocation",
+                    "an activation without bias in a manually allocated kernel (nl.exp and its relatives are activations)",
+                    node.loc[0],
+                    node.loc[1],
+                    hint="call nisa.activation with an allocated [P, 1] bias tile",
+                )
+            )
 
 
 def _distinct(diagnostics: list[Diagnostic]) -> list[Diagnostic]:
