@@ -1,0 +1,286 @@
+#include "services/llm_gateway/builtin/builder.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "services/llm_gateway/builtin/fn_table.h"
+
+namespace nkiagent::builtin {
+namespace {
+
+// Numbers are kept as the type would hold them where that matters for what they mean (integers, truth
+// values).
+double Held(double value, DType dtype) {
+  if (dtype == DType::kBool) return value != 0 ? 1 : 0;
+  return value;
+}
+
+}  // namespace
+
+void Builder::Fail(std::string message) {
+  if (!status_.ok()) return;
+  status_ =
+      absl::UnimplementedError(origin_.empty() ? message : absl::StrCat("node '%", origin_, "': ", message));
+}
+
+Tensor Builder::Argument(std::string name, const TensorType& type) {
+  program_.values.push_back({std::move(name), type.dtype, type.dims, /*is_argument=*/true});
+  Tensor tensor;
+  tensor.value = static_cast<int>(program_.values.size()) - 1;
+  tensor.view = ContiguousView(type.dims);
+  tensor.dtype = type.dtype;
+  return tensor;
+}
+
+Tensor Builder::Number(double value, DType dtype, Dims dims) {
+  Tensor tensor;
+  tensor.immediate = Held(value, dtype);
+  tensor.dtype = dtype;
+  tensor.view.strides.assign(dims.size(), 0);
+  tensor.view.dims = std::move(dims);
+  return tensor;
+}
+
+Tensor Builder::Emit(Op op, const Dims& result_dims) {
+  op.origin = origin_;
+  op.label = std::exchange(label_, "");
+  op.destination = ContiguousView(result_dims);
+  op.result = static_cast<int>(program_.values.size());
+  Tensor tensor;
+  tensor.value = op.result;
+  tensor.view = ContiguousView(result_dims);
+  tensor.dtype = op.dtype;
+  program_.values.push_back({origin_.empty() ? "value" : origin_, op.dtype, result_dims});
+  program_.ops.push_back(std::move(op));
+  return tensor;
+}
+
+std::optional<Dims> Builder::Broadcast(const Dims& a, const Dims& b) {
+  Dims dims(std::max(a.size(), b.size()), 1);
+  for (size_t i = 0; i < dims.size(); ++i) {
+    const int64_t da = i < a.size() ? a[a.size() - 1 - i] : 1;
+    const int64_t db = i < b.size() ? b[b.size() - 1 - i] : 1;
+    if (da != db && da != 1 && db != 1) {
+      Fail(absl::StrCat("shapes [", absl::StrJoin(a, ", "), "] and [", absl::StrJoin(b, ", "),
+                        "] don't broadcast"));
+      return std::nullopt;
+    }
+    dims[dims.size() - 1 - i] = da == 1 ? db : da;
+  }
+  return dims;
+}
+
+Tensor Builder::Widen(const Tensor& x, const Dims& dims) {
+  Tensor wide = x;
+  std::optional<StridedView> view = BroadcastTo(x.view, dims);
+  if (view.has_value()) {
+    wide.view = *std::move(view);
+  } else {
+    Fail(absl::StrCat("[", absl::StrJoin(x.view.dims, ", "), "] doesn't broadcast to [",
+                      absl::StrJoin(dims, ", "), "]"));
+  }
+  return wide;
+}
+
+Tensor Builder::Unary(Fn fn, const Tensor& x, DType dtype) {
+  if (failed()) return x;
+  if (x.immediate.has_value()) return Number(RowOf(fn).fold(*x.immediate, 0), dtype, x.view.dims);
+  Op op;
+  op.fn = fn;
+  op.operands = {x};
+  op.dims = x.view.dims;
+  op.dtype = dtype;
+  return Emit(std::move(op), x.view.dims);
+}
+
+Tensor Builder::Binary(Fn fn, const Tensor& x, const Tensor& y, DType dtype) {
+  if (failed()) return x;
+  const std::optional<Dims> dims = Broadcast(x.view.dims, y.view.dims);
+  if (!dims.has_value()) return x;
+  if (x.immediate.has_value() && y.immediate.has_value()) {
+    return Number(RowOf(fn).fold(*x.immediate, *y.immediate), dtype, *dims);
+  }
+  Op op;
+  op.fn = fn;
+  op.operands = {Widen(x, *dims), Widen(y, *dims)};
+  op.dims = *dims;
+  op.dtype = dtype;
+  return Emit(std::move(op), *dims);
+}
+
+Tensor Builder::Select(const Tensor& condition, const Tensor& x, const Tensor& y, DType dtype) {
+  if (failed()) return x;
+  std::optional<Dims> dims = Broadcast(condition.view.dims, x.view.dims);
+  if (dims.has_value()) dims = Broadcast(*dims, y.view.dims);
+  if (!dims.has_value()) return x;
+  if (condition.immediate.has_value()) {
+    return ExpandTo(Cast(*condition.immediate != 0 ? x : y, dtype), *dims);
+  }
+  Op op;
+  op.fn = Fn::kSelect;
+  op.operands = {Widen(condition, *dims), Widen(x, *dims), Widen(y, *dims)};
+  op.dims = *dims;
+  op.dtype = dtype;
+  return Emit(std::move(op), *dims);
+}
+
+Tensor Builder::Cast(const Tensor& x, DType dtype) {
+  if (x.dtype == dtype) return x;
+  if (dtype == DType::kBool) return Binary(Fn::kNotEqual, x, 0.0, dtype);
+  if (IsFloat(x.dtype) && !IsFloat(dtype)) return Unary(Fn::kTrunc, x, dtype);
+  return Unary(Fn::kCopy, x, dtype);
+}
+
+Tensor Builder::Reduce(Fn fn, const Tensor& x, std::vector<bool> reduced, bool keep, DType dtype) {
+  if (failed()) return x;
+  Dims kept, kept_ones;
+  int64_t extent = 1;
+  for (size_t i = 0; i < reduced.size(); ++i) {
+    if (!reduced[i]) kept.push_back(x.view.dims[i]);
+    if (reduced[i]) extent *= x.view.dims[i];
+    kept_ones.push_back(reduced[i] ? 1 : x.view.dims[i]);
+  }
+  if (x.immediate.has_value()) {
+    double value = *x.immediate;
+    if (fn == Fn::kSum) value *= static_cast<double>(extent);
+    if (fn == Fn::kProd) value = RowOf(Fn::kPower).fold(value, static_cast<double>(extent));
+    return Number(value, dtype, keep ? kept_ones : kept);
+  }
+  Tensor result;
+  if (extent == 1) {
+    result = ReshapeTo(Cast(x, dtype), kept);
+  } else {
+    Op op;
+    op.fn = fn;
+    op.operands = {x};
+    op.dims = x.view.dims;
+    op.reduced = std::move(reduced);
+    op.dtype = dtype;
+    result = Emit(std::move(op), kept);
+  }
+  return keep ? ReshapeTo(result, kept_ones) : result;
+}
+
+Tensor Builder::Matmul(const Tensor& x, const Tensor& y, DType dtype) {
+  if (failed()) return x;
+  const Dims& a = x.view.dims;
+  const Dims& b = y.view.dims;
+  if (a.size() != 3 || b.size() != 3 || a[0] != b[0] || a[2] != b[1]) {
+    Fail(absl::StrCat("can't multiply [", absl::StrJoin(a, ", "), "] by [", absl::StrJoin(b, ", "), "]"));
+    return x;
+  }
+  Op op;
+  op.fn = Fn::kMatmul;
+  op.operands = {x.immediate.has_value() ? Materialise(x) : x, y.immediate.has_value() ? Materialise(y) : y};
+  op.dims = {a[0], a[1], b[2]};
+  op.dtype = dtype;
+  const Dims dims = op.dims;
+  return Emit(std::move(op), dims);
+}
+
+Tensor Builder::Materialise(const Tensor& x) {
+  Op op;
+  op.operands = {x};
+  op.dims = x.view.dims;
+  op.dtype = x.dtype;
+  return Emit(std::move(op), x.view.dims);
+}
+
+Tensor Builder::ReshapeTo(const Tensor& x, const Dims& dims) {
+  if (failed()) return x;
+  if (ElementCount(dims) != ElementCount(x.view.dims)) {
+    Fail(absl::StrCat("[", absl::StrJoin(x.view.dims, ", "), "] can't become [", absl::StrJoin(dims, ", "),
+                      "]"));
+    return x;
+  }
+  if (x.immediate.has_value()) return Number(*x.immediate, x.dtype, dims);
+  Tensor result = x;
+  std::optional<StridedView> view = Reshape(x.view, dims);
+  if (!view.has_value()) {
+    result = Materialise(x);
+    view = ContiguousView(dims);
+  }
+  result.view = *std::move(view);
+  return result;
+}
+
+Tensor Builder::ExpandTo(const Tensor& x, const Dims& dims) {
+  if (failed()) return x;
+  return Widen(x, dims);
+}
+
+Tensor Builder::Permute(const Tensor& x, const std::vector<int>& order) {
+  Tensor result = x;
+  for (size_t i = 0; i < order.size(); ++i) {
+    result.view.dims[i] = x.view.dims[order[i]];
+    result.view.strides[i] = x.view.strides[order[i]];
+  }
+  return result;
+}
+
+Tensor Builder::Slice(const Tensor& x, int axis, int64_t start, int64_t step, int64_t count) {
+  Tensor result = x;
+  result.view.offset += start * x.view.strides[axis];
+  result.view.dims[axis] = count;
+  result.view.strides[axis] *= step;
+  if (x.immediate.has_value()) result.view.offset = 0;
+  return result;
+}
+
+Tensor Builder::DropAxis(const Tensor& x, int axis) {
+  Tensor result = x;
+  result.view.dims.erase(result.view.dims.begin() + axis);
+  result.view.strides.erase(result.view.strides.begin() + axis);
+  return result;
+}
+
+Tensor Builder::InsertAxis(const Tensor& x, int axis) {
+  Tensor result = x;
+  result.view.dims.insert(result.view.dims.begin() + axis, 1);
+  result.view.strides.insert(result.view.strides.begin() + axis, 0);
+  return result;
+}
+
+Tensor Builder::Concat(const std::vector<Tensor>& pieces, int axis, DType dtype) {
+  if (failed() || pieces.empty()) return Number(0, dtype);
+  Dims dims = pieces.front().view.dims;
+  dims[axis] = 0;
+  for (const Tensor& piece : pieces) dims[axis] += piece.view.dims[axis];
+  const Dims strides = ContiguousStrides(dims);
+  const int value = static_cast<int>(program_.values.size());
+  program_.values.push_back({origin_.empty() ? "value" : origin_, dtype, dims});
+  int64_t start = 0;
+  for (const Tensor& piece : pieces) {
+    Op op;
+    op.operands = {piece};
+    op.dims = piece.view.dims;
+    op.dtype = dtype;
+    op.origin = origin_;
+    op.result = value;
+    op.destination = {start * strides[axis], piece.view.dims, strides};
+    start += piece.view.dims[axis];
+    program_.ops.push_back(std::move(op));
+  }
+  Tensor result;
+  result.value = value;
+  result.view = ContiguousView(dims);
+  result.dtype = dtype;
+  return result;
+}
+
+void Builder::Return(const Tensor& x) {
+  if (failed()) return;
+  Tensor whole = x;
+  const bool own = !x.immediate.has_value() && !program_.values[x.value].is_argument &&
+                   IsContiguous(x.view) &&
+                   ElementCount(x.view.dims) == ElementCount(program_.values[x.value].dims);
+  const bool returned_before =
+      std::find(program_.results.begin(), program_.results.end(), x.value) != program_.results.end();
+  if (!own || returned_before) whole = Materialise(x);
+  program_.values[whole.value].dims = x.view.dims;
+  program_.results.push_back(whole.value);
+}
+
+}  // namespace nkiagent::builtin

@@ -1,0 +1,102 @@
+#include "services/llm_gateway/builtin/emitter.h"
+
+#include <memory>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "services/llm_gateway/builtin/matmul_stage.h"
+#include "services/llm_gateway/builtin/python_writer.h"
+#include "services/llm_gateway/builtin/row_stage.h"
+
+namespace nkiagent::builtin {
+namespace {
+
+KernelNames MakeNames(const Program& program, const StagedProgram& staged) {
+  KernelNames names;
+  names.hbm.resize(program.values.size());
+  // Parameters first: they keep their names.
+  for (size_t i = 0; i < program.values.size(); ++i) {
+    if (program.values[i].is_argument) names.hbm[i] = names.names.Unique(program.values[i].name);
+  }
+  for (auto [field, text] :
+       std::initializer_list<std::pair<std::string*, absl::string_view>>{{&names.i_p, "i_p"},
+                                                                         {&names.i_f, "i_f"},
+                                                                         {&names.i_one, "i_one"},
+                                                                         {&names.i_k, "i_k"},
+                                                                         {&names.i_kf, "i_kf"},
+                                                                         {&names.i_m, "i_m"},
+                                                                         {&names.i_n, "i_n"},
+                                                                         {&names.row, "r"},
+                                                                         {&names.chunk, "c"},
+                                                                         {&names.k, "k"}}) {
+    *field = names.names.Unique(text);
+  }
+  for (size_t i = 0; i < program.values.size(); ++i) {
+    if (program.values[i].is_argument || !staged.in_hbm[i]) continue;
+    const bool result = staged.is_result[i];
+    const std::string base =
+        result ? (program.results.size() == 1 ? "out" : absl::StrCat("out_", program.values[i].name))
+               : absl::StrCat(program.values[i].name, "_hbm");
+    names.hbm[i] = names.names.Unique(result && program.values[i].name == "out" ? "out" : base);
+  }
+  return names;
+}
+
+void DeclareTensors(const KernelPlan& plan, const KernelNames& names, PythonWriter* kernel) {
+  for (const bool results : {true, false}) {
+    for (size_t i = 0; i < plan.program.values.size(); ++i) {
+      const Value& value = plan.program.values[i];
+      if (value.is_argument || !plan.staged.in_hbm[i] || plan.staged.is_result[i] != results) continue;
+      kernel->Line(absl::StrCat(
+          names.hbm[i], " = nl.ndarray(", TupleLiteral(value.dims.empty() ? Dims{1} : value.dims),
+          ", dtype=", DTypeLiteral(value.dtype), ", buffer=", results ? "nl.shared_hbm" : "nl.hbm", ")"));
+    }
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<KernelText> EmitKernel(const KernelPlan& plan) {
+  KernelNames names = MakeNames(plan.program, plan.staged);
+  std::vector<std::string> parameters, results;
+  for (size_t i = 0; i < plan.program.values.size(); ++i) {
+    if (plan.program.values[i].is_argument) parameters.push_back(names.hbm[i]);
+  }
+  for (int value : plan.program.results) results.push_back(names.hbm[value]);
+
+  PythonWriter body;
+  DeclareTensors(plan, names, &body);
+  std::vector<size_t> offsets;
+  for (const StagePlan& stage : plan.stages) {
+    std::unique_ptr<StageEmitter> emitter;
+    if (stage.stage.matmul >= 0) {
+      emitter = std::make_unique<MatmulStageEmitter>(plan, stage, names);
+    } else {
+      emitter = std::make_unique<RowStageEmitter>(plan, stage, names);
+    }
+    body.Blank();
+    offsets.push_back(body.line_count());
+    const absl::Status status = emitter->Emit(&body);
+    if (!status.ok()) return status;
+  }
+  body.Blank();
+  body.Line(absl::StrCat("return ", absl::StrJoin(results, ", ")));
+
+  PythonWriter source;
+  source.Line("import neuronxcc.nki as nki");
+  if (body.Mentions("nisa")) source.Line("import neuronxcc.nki.isa as nisa");
+  source.Line("import neuronxcc.nki.language as nl");
+  source.Blank();
+  source.Blank();
+  source.Line("@nki.jit");
+  source.Line(absl::StrCat("def nki_kernel(", absl::StrJoin(parameters, ", "), "):"));
+  KernelText text;
+  for (size_t offset : offsets)
+    text.stage_first_line.push_back(static_cast<int>(source.line_count() + offset) + 1);
+  source.Indent();
+  source.Append(body);
+  text.source = source.Text();
+  return text;
+}
+
+}  // namespace nkiagent::builtin

@@ -1,0 +1,95 @@
+#include "services/llm_gateway/builtin/fn_table.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+namespace nkiagent::builtin {
+namespace {
+
+double Sign(double x, double) { return x > 0 ? 1 : x < 0 ? -1 : x; }
+double Gelu(double x, double) { return 0.5 * x * (1 + std::erf(x / std::sqrt(2.0))); }
+double GeluTanh(double x, double) {
+  constexpr double kRootTwoOverPi = 0.7978845608028654;
+  return 0.5 * x * (1 + std::tanh(kRootTwoOverPi * (x + 0.044715 * x * x * x)));
+}
+double FloorMod(double x, double y) { return x - y * std::floor(x / y); }
+
+constexpr std::array<FnRow, 47> kRows = {{
+    {Fn::kCopy, 1, false, false, "nl.copy", [](double x, double) { return x; }},
+    {Fn::kNegate, 1, false, false, "nl.negative", [](double x, double) { return -x; }},
+    {Fn::kAbs, 1, false, false, "nl.abs", [](double x, double) { return std::fabs(x); }},
+    {Fn::kExp, 1, false, false, "nl.exp", [](double x, double) { return std::exp(x); }},
+    {Fn::kLog, 1, false, false, "nl.log", [](double x, double) { return std::log(x); }},
+    {Fn::kSqrt, 1, false, false, "nl.sqrt", [](double x, double) { return std::sqrt(x); }},
+    {Fn::kRsqrt, 1, false, false, "nl.rsqrt", [](double x, double) { return 1 / std::sqrt(x); }},
+    {Fn::kReciprocal, 1, false, false, "nl.reciprocal", [](double x, double) { return 1 / x; }},
+    {Fn::kSquare, 1, false, false, "nl.square", [](double x, double) { return x * x; }},
+    {Fn::kRelu, 1, false, false, "nl.relu", [](double x, double) { return std::max(x, 0.0); }},
+    {Fn::kGelu, 1, false, false, "nl.gelu", Gelu},
+    {Fn::kGeluTanh, 1, false, false, "nl.gelu_apprx_tanh", GeluTanh},
+    {Fn::kSigmoid, 1, false, false, "nl.sigmoid", [](double x, double) { return 1 / (1 + std::exp(-x)); }},
+    {Fn::kTanh, 1, false, false, "nl.tanh", [](double x, double) { return std::tanh(x); }},
+    {Fn::kErf, 1, false, false, "nl.erf", [](double x, double) { return std::erf(x); }},
+    {Fn::kSign, 1, false, false, "nl.sign", Sign},
+    {Fn::kFloor, 1, false, false, "nl.floor", [](double x, double) { return std::floor(x); }},
+    {Fn::kCeil, 1, false, false, "nl.ceil", [](double x, double) { return std::ceil(x); }},
+    {Fn::kTrunc, 1, false, false, "nl.trunc", [](double x, double) { return std::trunc(x); }},
+    {Fn::kSin, 1, false, false, "nl.sin", [](double x, double) { return std::sin(x); }},
+    {Fn::kCos, 1, false, false, "nl.cos", [](double x, double) { return std::cos(x); }},
+    {Fn::kLogicalNot, 1, false, true, "nl.logical_not", [](double x, double) { return x == 0 ? 1.0 : 0.0; }},
+    {Fn::kAdd, 2, false, false, "nl.add", [](double x, double y) { return x + y; }},
+    {Fn::kSubtract, 2, false, false, "nl.subtract", [](double x, double y) { return x - y; }},
+    {Fn::kMultiply, 2, false, false, "nl.multiply", [](double x, double y) { return x * y; }},
+    {Fn::kDivide, 2, false, false, "nl.divide", [](double x, double y) { return x / y; }},
+    {Fn::kPower, 2, false, false, "nl.power", [](double x, double y) { return std::pow(x, y); }},
+    {Fn::kMaximum, 2, false, false, "nl.maximum", [](double x, double y) { return std::max(x, y); }},
+    {Fn::kMinimum, 2, false, false, "nl.minimum", [](double x, double y) { return std::min(x, y); }},
+    {Fn::kMod, 2, false, false, "nl.mod", FloorMod},
+    {Fn::kFmod, 2, false, false, "nl.fmod", [](double x, double y) { return std::fmod(x, y); }},
+    {Fn::kEqual, 2, false, true, "nl.equal", [](double x, double y) { return x == y ? 1.0 : 0.0; }},
+    {Fn::kNotEqual, 2, false, true, "nl.not_equal", [](double x, double y) { return x != y ? 1.0 : 0.0; }},
+    {Fn::kLess, 2, false, true, "nl.less", [](double x, double y) { return x < y ? 1.0 : 0.0; }},
+    {Fn::kLessEqual, 2, false, true, "nl.less_equal", [](double x, double y) { return x <= y ? 1.0 : 0.0; }},
+    {Fn::kGreater, 2, false, true, "nl.greater", [](double x, double y) { return x > y ? 1.0 : 0.0; }},
+    {Fn::kGreaterEqual, 2, false, true, "nl.greater_equal",
+     [](double x, double y) { return x >= y ? 1.0 : 0.0; }},
+    {Fn::kLogicalAnd, 2, false, true, "nl.logical_and",
+     [](double x, double y) { return x != 0 && y != 0 ? 1.0 : 0.0; }},
+    {Fn::kLogicalOr, 2, false, true, "nl.logical_or",
+     [](double x, double y) { return x != 0 || y != 0 ? 1.0 : 0.0; }},
+    {Fn::kLogicalXor, 2, false, true, "nl.logical_xor",
+     [](double x, double y) { return (x != 0) != (y != 0) ? 1.0 : 0.0; }},
+    {Fn::kSelect, 3, false, false, "nl.where", nullptr},
+    {Fn::kSum, 1, true, false, "nl.sum", nullptr, "0.0", "nl.add"},
+    {Fn::kMean, 1, true, false, "nl.mean", nullptr, "0.0", "nl.add"},
+    {Fn::kMax, 1, true, false, "nl.max", nullptr, "float(\"-inf\")", "nl.maximum"},
+    {Fn::kMin, 1, true, false, "nl.min", nullptr, "float(\"inf\")", "nl.minimum"},
+    {Fn::kProd, 1, true, false, "nl.prod", nullptr, "1.0", "nl.multiply"},
+    {Fn::kMatmul, 2, false, false, "nisa.nc_matmul", nullptr},
+}};
+
+constexpr bool RowsInOrder() {
+  for (size_t i = 0; i < kRows.size(); ++i) {
+    if (static_cast<size_t>(kRows[i].fn) != i) return false;
+  }
+  return static_cast<size_t>(Fn::kMatmul) + 1 == kRows.size();
+}
+static_assert(RowsInOrder(), "kRows must list every Fn in the order of the enumeration");
+
+}  // namespace
+
+const FnRow& RowOf(Fn fn) { return kRows[static_cast<size_t>(fn)]; }
+
+bool IsReduction(Fn fn) { return RowOf(fn).is_reduction; }
+
+Dims ResultDims(const Op& op) {
+  if (!IsReduction(op.fn)) return op.dims;
+  Dims dims;
+  for (size_t i = 0; i < op.dims.size(); ++i) {
+    if (!op.reduced[i]) dims.push_back(op.dims[i]);
+  }
+  return dims;
+}
+
+}  // namespace nkiagent::builtin

@@ -1,0 +1,283 @@
+// Elementwise operations and activations.
+#include <cmath>
+#include <map>
+#include <numbers>
+
+#include "absl/strings/string_view.h"
+#include "services/llm_gateway/builtin/fn_table.h"
+#include "services/llm_gateway/builtin/node_lowering.h"
+
+namespace nkiagent::builtin {
+namespace {
+
+const std::map<absl::string_view, Fn>& SimpleUnary() {
+  static const auto* const kTable = new std::map<absl::string_view, Fn>{
+      {"aten.neg", Fn::kNegate},
+      {"aten.abs", Fn::kAbs},
+      {"aten.exp", Fn::kExp},
+      {"aten.log", Fn::kLog},
+      {"aten.sqrt", Fn::kSqrt},
+      {"aten.rsqrt", Fn::kRsqrt},
+      {"aten.reciprocal", Fn::kReciprocal},
+      {"aten.square", Fn::kSquare},
+      {"aten.relu", Fn::kRelu},
+      {"aten.sigmoid", Fn::kSigmoid},
+      {"aten.tanh", Fn::kTanh},
+      {"aten.erf", Fn::kErf},
+      {"aten.sign", Fn::kSign},
+      {"aten.sgn", Fn::kSign},
+      {"aten.floor", Fn::kFloor},
+      {"aten.ceil", Fn::kCeil},
+      {"aten.trunc", Fn::kTrunc},
+      {"aten.logical_not", Fn::kLogicalNot},
+  };
+  return *kTable;
+}
+
+const std::map<absl::string_view, Fn>& SimpleBinary() {
+  static const auto* const kTable = new std::map<absl::string_view, Fn>{
+      {"aten.mul", Fn::kMultiply},
+      {"aten.maximum", Fn::kMaximum},
+      {"aten.minimum", Fn::kMinimum},
+      {"aten.remainder", Fn::kMod},
+      {"aten.fmod", Fn::kFmod},
+      {"aten.eq", Fn::kEqual},
+      {"aten.ne", Fn::kNotEqual},
+      {"aten.lt", Fn::kLess},
+      {"aten.le", Fn::kLessEqual},
+      {"aten.gt", Fn::kGreater},
+      {"aten.ge", Fn::kGreaterEqual},
+      {"aten.logical_and", Fn::kLogicalAnd},
+      {"aten.logical_or", Fn::kLogicalOr},
+      {"aten.logical_xor", Fn::kLogicalXor},
+  };
+  return *kTable;
+}
+
+// Intermediate results inside one node are not rounded to its type: PyTorch computes a node in float32.
+DType Inner(NodeLowering& n) { return IsFloat(n.dtype()) ? DType::kFloat32 : n.dtype(); }
+
+// x + alpha*y or x - alpha*y.
+Tensor AddOrSubtract(NodeLowering& n, Fn fn, const Tensor& x, Tensor y) {
+  const double alpha = n.NumberOr(2, "alpha", 1);
+  if (alpha != 1) y = n.builder().Binary(Fn::kMultiply, y, Builder::Number(alpha, Inner(n)), Inner(n));
+  return n.builder().Binary(fn, x, y, n.dtype());
+}
+
+Tensor Divide(NodeLowering& n) {
+  Builder& b = n.builder();
+  const Tensor x = n.TensorAt(0, "self");
+  const Tensor y = n.TensorAt(1, "other");
+  const std::string mode = n.TextOr(2, "rounding_mode", "");
+  if (mode.empty()) return b.Binary(Fn::kDivide, x, y, n.dtype());
+  const Tensor quotient = b.Binary(Fn::kDivide, x, y, DType::kFloat32);
+  return b.Unary(mode == "floor" ? Fn::kFloor : Fn::kTrunc, quotient, n.dtype());
+}
+
+// Small whole and half exponents have instructions of their own; nl.power goes through logarithms.
+Tensor Power(NodeLowering& n) {
+  Builder& b = n.builder();
+  const Tensor x = n.TensorAt(0, "self");
+  const Tensor y = n.TensorAt(1, "exponent");
+  if (x.immediate.has_value() && !y.immediate.has_value() && *x.immediate > 0) {
+    const Tensor scaled = b.Binary(Fn::kMultiply, y, std::log(*x.immediate), DType::kFloat32);
+    return b.Unary(Fn::kExp, scaled, n.dtype());
+  }
+  if (!y.immediate.has_value()) return b.Binary(Fn::kPower, x, y, n.dtype());
+  const double e = *y.immediate;
+  if (e == 0) return Builder::Number(1, n.dtype(), n.dims());
+  if (e == 1) return b.Cast(x, n.dtype());
+  if (e == 2) return b.Binary(Fn::kMultiply, x, x, n.dtype());
+  if (e == 3) return b.Binary(Fn::kMultiply, b.Binary(Fn::kMultiply, x, x, Inner(n)), x, n.dtype());
+  if (e == 4) {
+    const Tensor square = b.Binary(Fn::kMultiply, x, x, Inner(n));
+    return b.Binary(Fn::kMultiply, square, square, n.dtype());
+  }
+  if (e == 0.5) return b.Unary(Fn::kSqrt, x, n.dtype());
+  if (e == -0.5) return b.Unary(Fn::kRsqrt, x, n.dtype());
+  if (e == -1) return b.Unary(Fn::kReciprocal, x, n.dtype());
+  return b.Binary(Fn::kPower, x, y, n.dtype());
+}
+
+Tensor Clamp(NodeLowering& n) {
+  Builder& b = n.builder();
+  Tensor x = n.TensorAt(0, "self");
+  const bool has_low = n.Has(1, "min"), has_high = n.Has(2, "max");
+  if (has_low) x = b.Binary(Fn::kMaximum, x, n.TensorAt(1, "min"), n.dtype());
+  if (has_high) x = b.Binary(Fn::kMinimum, x, n.TensorAt(2, "max"), n.dtype());
+  return b.Cast(x, n.dtype());
+}
+
+Tensor HardTanh(NodeLowering& n) {
+  Builder& b = n.builder();
+  const Tensor x = n.TensorAt(0, "self");
+  const Tensor low = b.Binary(Fn::kMaximum, x, n.NumberOr(1, "min_val", -1), n.dtype());
+  return b.Binary(Fn::kMinimum, low, n.NumberOr(2, "max_val", 1), n.dtype());
+}
+
+Tensor LeakyRelu(NodeLowering& n) {
+  Builder& b = n.builder();
+  const Tensor x = n.TensorAt(0, "self");
+  const double slope = n.NumberOr(1, "negative_slope", 0.01);
+  const Tensor scaled = b.Binary(Fn::kMultiply, x, slope, n.dtype());
+  return b.Select(b.Binary(Fn::kGreater, x, 0.0, DType::kBool), x, scaled, n.dtype());
+}
+
+Tensor Elu(NodeLowering& n) {
+  Builder& b = n.builder();
+  const Tensor x = n.TensorAt(0, "self");
+  const double alpha = n.NumberOr(1, "alpha", 1), scale = n.NumberOr(2, "scale", 1);
+  const double input_scale = n.NumberOr(3, "input_scale", 1);
+  // The exponent is held at or below 0, so that the branch not taken can't overflow.
+  Tensor negative = b.Binary(Fn::kMinimum, x, 0.0, Inner(n));
+  if (input_scale != 1) negative = b.Binary(Fn::kMultiply, negative, input_scale, Inner(n));
+  negative = b.Binary(Fn::kSubtract, b.Unary(Fn::kExp, negative, Inner(n)), 1.0, Inner(n));
+  if (alpha * scale != 1) negative = b.Binary(Fn::kMultiply, negative, alpha * scale, Inner(n));
+  const Tensor positive = scale == 1 ? x : b.Binary(Fn::kMultiply, x, scale, Inner(n));
+  return b.Select(b.Binary(Fn::kGreater, x, 0.0, DType::kBool), positive, negative, n.dtype());
+}
+
+// log(1 + exp(beta*x)) / beta as max(x, 0) + log(1 + exp(-|beta*x|)) / beta, which can't overflow.
+Tensor Softplus(NodeLowering& n) {
+  Builder& b = n.builder();
+  const Tensor x = n.TensorAt(0, "self");
+  const double beta = n.NumberOr(1, "beta", 1);
+  const DType inner = Inner(n);
+  Tensor tail = b.Unary(Fn::kAbs, x, inner);
+  tail = b.Unary(Fn::kExp, b.Binary(Fn::kMultiply, tail, -beta, inner), inner);
+  tail = b.Unary(Fn::kLog, b.Binary(Fn::kAdd, tail, 1.0, inner), inner);
+  if (beta != 1) tail = b.Binary(Fn::kMultiply, tail, 1 / beta, inner);
+  return b.Binary(Fn::kAdd, b.Unary(Fn::kRelu, x, inner), tail, n.dtype());
+}
+
+// sin or cos, after bringing the argument into -pi..pi where the data is not known to lie there.
+Tensor Trigonometry(NodeLowering& n, Fn fn) {
+  Builder& b = n.builder();
+  Tensor x = n.TensorAt(0, "self");
+  if (n.options().trigonometry_in_domain) {
+    b.program().used_unreduced_trigonometry = true;
+    return b.Unary(fn, x, n.dtype());
+  }
+  constexpr double kPi = std::numbers::pi;
+  const double shift = fn == Fn::kCos ? kPi * 1.5 : kPi;  // cos(x) = sin(x + pi/2)
+  Tensor turned = b.Binary(Fn::kAdd, x, shift, DType::kFloat32);
+  turned = b.Binary(Fn::kMod, turned, 2 * kPi, DType::kFloat32);
+  turned = b.Binary(Fn::kSubtract, turned, kPi, DType::kFloat32);
+  return b.Unary(Fn::kSin, turned, n.dtype());
+}
+
+Tensor Gelu(NodeLowering& n) {
+  const bool approximate = n.TextOr(1, "approximate", "none") == "tanh";
+  return n.builder().Unary(approximate ? Fn::kGeluTanh : Fn::kGelu, n.TensorAt(0, "self"), n.dtype());
+}
+
+Tensor Filled(NodeLowering& n, double value) { return Builder::Number(value, n.dtype(), n.dims()); }
+
+Tensor ScaledLog(NodeLowering& n, double base) {
+  Builder& b = n.builder();
+  const Tensor log = b.Unary(Fn::kLog, n.TensorAt(0, "self"), Inner(n));
+  return b.Binary(Fn::kMultiply, log, 1 / std::log(base), n.dtype());
+}
+
+bool LowerArithmetic(NodeLowering& n) {
+  Builder& b = n.builder();
+  const absl::string_view op = n.op();
+  if (op == "aten.add") {
+    n.Yield(AddOrSubtract(n, Fn::kAdd, n.TensorAt(0, "self"), n.TensorAt(1, "other")));
+  } else if (op == "aten.sub") {
+    n.Yield(AddOrSubtract(n, Fn::kSubtract, n.TensorAt(0, "self"), n.TensorAt(1, "other")));
+  } else if (op == "aten.rsub") {
+    n.Yield(AddOrSubtract(n, Fn::kSubtract, n.TensorAt(1, "other"), n.TensorAt(0, "self")));
+  } else if (op == "aten.div") {
+    n.Yield(Divide(n));
+  } else if (op == "aten.pow") {
+    n.Yield(Power(n));
+  } else if (op == "aten.clamp" || op == "aten.clamp_min" || op == "aten.clamp_max") {
+    if (op == "aten.clamp_max") {
+      n.Yield(b.Binary(Fn::kMinimum, n.TensorAt(0, "self"), n.TensorAt(1, "max"), n.dtype()));
+    } else {
+      n.Yield(Clamp(n));
+    }
+  } else if (op == "aten.bitwise_and" || op == "aten.bitwise_or" || op == "aten.bitwise_not") {
+    if (n.dtype() != DType::kBool) {
+      b.Fail("bit operations on integers are not supported");
+    } else if (op == "aten.bitwise_not") {
+      n.Yield(b.Unary(Fn::kLogicalNot, n.TensorAt(0, "self"), DType::kBool));
+    } else {
+      const Fn fn = op == "aten.bitwise_and" ? Fn::kLogicalAnd : Fn::kLogicalOr;
+      n.Yield(b.Binary(fn, n.TensorAt(0, "self"), n.TensorAt(1, "other"), DType::kBool));
+    }
+  } else if (op == "aten.where") {
+    n.Yield(b.Select(n.TensorAt(0, "condition"), n.TensorAt(1, "self"), n.TensorAt(2, "other"), n.dtype()));
+  } else {
+    return false;
+  }
+  return true;
+}
+
+bool LowerActivation(NodeLowering& n) {
+  Builder& b = n.builder();
+  const absl::string_view op = n.op();
+  if (op == "aten.gelu") {
+    n.Yield(Gelu(n));
+  } else if (op == "aten.silu") {
+    const Tensor x = n.TensorAt(0, "self");
+    n.Yield(b.Binary(Fn::kMultiply, x, b.Unary(Fn::kSigmoid, x, Inner(n)), n.dtype()));
+  } else if (op == "aten.hardtanh") {
+    n.Yield(HardTanh(n));
+  } else if (op == "aten.leaky_relu") {
+    n.Yield(LeakyRelu(n));
+  } else if (op == "aten.elu") {
+    n.Yield(Elu(n));
+  } else if (op == "aten.softplus") {
+    n.Yield(Softplus(n));
+  } else if (op == "aten.sin" || op == "aten.cos") {
+    n.Yield(Trigonometry(n, op == "aten.sin" ? Fn::kSin : Fn::kCos));
+  } else if (op == "aten.log1p") {
+    n.Yield(b.Unary(Fn::kLog, b.Binary(Fn::kAdd, n.TensorAt(0, "self"), 1.0, Inner(n)), n.dtype()));
+  } else if (op == "aten.expm1") {
+    n.Yield(b.Binary(Fn::kSubtract, b.Unary(Fn::kExp, n.TensorAt(0, "self"), Inner(n)), 1.0, n.dtype()));
+  } else if (op == "aten.log2" || op == "aten.log10") {
+    n.Yield(ScaledLog(n, op == "aten.log2" ? 2 : 10));
+  } else if (op == "aten.exp2") {
+    const Tensor scaled = b.Binary(Fn::kMultiply, n.TensorAt(0, "self"), std::numbers::ln2, Inner(n));
+    n.Yield(b.Unary(Fn::kExp, scaled, n.dtype()));
+  } else {
+    return false;
+  }
+  return true;
+}
+
+bool LowerCreation(NodeLowering& n) {
+  const absl::string_view op = n.op();
+  if (op == "aten.full" || op == "aten.full_like") {
+    n.Yield(Filled(n, n.NumberAt(1, "fill_value")));
+  } else if (op == "aten.scalar_tensor") {
+    n.Yield(Filled(n, n.NumberAt(0, "s")));
+  } else if (op == "aten.zeros" || op == "aten.zeros_like") {
+    n.Yield(Filled(n, 0));
+  } else if (op == "aten.ones" || op == "aten.ones_like") {
+    n.Yield(Filled(n, 1));
+  } else {
+    return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+bool LowerPointwise(NodeLowering& n) {
+  Builder& b = n.builder();
+  if (const auto found = SimpleUnary().find(n.op()); found != SimpleUnary().end()) {
+    n.Yield(b.Unary(found->second, n.TensorAt(0, "self"), n.dtype()));
+    return true;
+  }
+  if (const auto found = SimpleBinary().find(n.op()); found != SimpleBinary().end()) {
+    const Fn fn = found->second;
+    n.Yield(b.Binary(fn, n.TensorAt(0, "self"), n.TensorAt(1, "other"), n.dtype()));
+    return true;
+  }
+  return LowerArithmetic(n) || LowerActivation(n) || LowerCreation(n);
+}
+
+}  // namespace nkiagent::builtin

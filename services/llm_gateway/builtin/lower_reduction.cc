@@ -1,0 +1,192 @@
+// Sums, means, extremes, products, variances and norms over any axes.
+#include <cmath>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "services/llm_gateway/builtin/node_lowering.h"
+
+namespace nkiagent::builtin {
+namespace {
+
+// A full reduction runs over the last axis first, so that the rows spread over the partitions, and then over
+// what is left. Below this many elements one row is as good.
+constexpr int64_t kOneRowElements = 2048;
+
+int64_t Extent(const Dims& dims, const std::vector<bool>& reduced) {
+  int64_t extent = 1;
+  for (size_t i = 0; i < dims.size(); ++i) extent *= reduced[i] ? dims[i] : 1;
+  return extent;
+}
+
+// As Builder::Reduce, in two steps where every axis is reduced and the tensor is large. Not for kMean.
+Tensor ReduceAll(Builder& b, Fn fn, Tensor x, const std::vector<bool>& reduced, bool keep, DType dtype) {
+  const int64_t total = ElementCount(x.view.dims);
+  bool all = true;
+  for (bool r : reduced) all = all && r;
+  if (!all || total <= kOneRowElements || x.immediate.has_value())
+    return b.Reduce(fn, x, reduced, keep, dtype);
+  const Dims ones(keep ? x.view.dims.size() : 0, 1);
+  // Rows as long as the largest divisor up to the bound.
+  int64_t row = 1;
+  for (int64_t d = 1; d <= kOneRowElements; ++d) row = total % d == 0 ? d : row;
+  if (row >= 16 && IsContiguous(x.view)) {
+    x = b.ReshapeTo(x, {total / row, row});
+    x = b.Reduce(fn, x, {false, true}, false, IsFloat(dtype) ? DType::kFloat32 : dtype);
+  } else {
+    std::vector<bool> last(x.view.dims.size(), false);
+    last.back() = true;
+    x = b.Reduce(fn, x, last, false, IsFloat(dtype) ? DType::kFloat32 : dtype);
+  }
+  return b.ReshapeTo(ReduceAll(b, fn, x, std::vector<bool>(x.view.dims.size(), true), false, dtype), ones);
+}
+
+Tensor Mean(Builder& b, const Tensor& x, const std::vector<bool>& reduced, bool keep, DType dtype) {
+  bool all = true;
+  for (bool r : reduced) all = all && r;
+  const int64_t total = ElementCount(x.view.dims);
+  if (!all || total <= kOneRowElements) return b.Reduce(Fn::kMean, x, reduced, keep, dtype);
+  const Tensor sum = ReduceAll(b, Fn::kSum, x, reduced, keep, DType::kFloat32);
+  return b.Binary(Fn::kMultiply, sum, 1.0 / static_cast<double>(total), dtype);
+}
+
+// max.dim and min.dim also give positions, which the writer doesn't compute: the tuple has only its first
+// entry.
+void YieldExtreme(NodeLowering& n, Fn fn) {
+  Builder& b = n.builder();
+  const Tensor x = n.TensorAt(0, "self");
+  std::vector<bool> reduced(x.view.dims.size(), false);
+  const int axis = n.Axis(n.IntOr(1, "dim", 0), reduced.size());
+  if (reduced.empty()) {
+    n.YieldTuple({x});
+    return;
+  }
+  reduced[axis] = true;
+  n.YieldTuple({b.Reduce(fn, x, reduced, n.BoolOr(2, "keepdim", false), n.dtype(0))});
+}
+
+Tensor Variance(NodeLowering& n, const Tensor& x, const std::vector<bool>& reduced, double correction,
+                bool keep, DType dtype) {
+  Builder& b = n.builder();
+  const double count = static_cast<double>(Extent(x.view.dims, reduced));
+  const Tensor mean = Mean(b.Named("mean"), x, reduced, true, DType::kFloat32);
+  Tensor variance = LowerVariance(n, x, mean, reduced);
+  if (correction != 0) {
+    variance = b.Binary(Fn::kMultiply, variance, count / std::fmax(count - correction, 0), DType::kFloat32);
+  }
+  Dims kept;
+  for (size_t i = 0; i < reduced.size(); ++i) {
+    if (!reduced[i]) kept.push_back(x.view.dims[i]);
+  }
+  if (!keep) variance = b.ReshapeTo(variance, kept);
+  return b.Cast(variance, dtype);
+}
+
+double Correction(NodeLowering& n, size_t index) {
+  if (n.overload() == "dim" || n.overload() == "default") return n.BoolOr(index, "unbiased", true) ? 1 : 0;
+  return n.NumberOr(index, "correction", 1);
+}
+
+Tensor VectorNorm(NodeLowering& n) {
+  Builder& b = n.builder();
+  const Tensor x = n.TensorAt(0, "self");
+  const double order = n.NumberOr(1, "ord", 2);
+  const std::vector<bool> reduced = n.AxesAt(2, "dim", x.view.dims.size());
+  const bool keep = n.BoolOr(3, "keepdim", false);
+  const DType f32 = DType::kFloat32;
+  if (order == 2) {
+    const Tensor square = b.Binary(Fn::kMultiply, x, x, f32);
+    return b.Unary(Fn::kSqrt, ReduceAll(b, Fn::kSum, square, reduced, keep, f32), n.dtype());
+  }
+  const Tensor magnitude = b.Unary(Fn::kAbs, x, f32);
+  if (order == 1) return ReduceAll(b, Fn::kSum, magnitude, reduced, keep, n.dtype());
+  if (std::isinf(order)) {
+    return ReduceAll(b, order > 0 ? Fn::kMax : Fn::kMin, magnitude, reduced, keep, n.dtype());
+  }
+  if (order > 0) {
+    const Tensor power = b.Binary(Fn::kPower, magnitude, order, f32);
+    return b.Binary(Fn::kPower, ReduceAll(b, Fn::kSum, power, reduced, keep, f32), 1 / order, n.dtype());
+  }
+  b.Fail(absl::StrCat("a vector norm of order ", order, " is not supported"));
+  return x;
+}
+
+// any as the maximum and all as the minimum of truth values.
+Tensor AnyOrAll(NodeLowering& n, Fn fn) {
+  Builder& b = n.builder();
+  const Tensor truth = b.Cast(n.TensorAt(0, "self"), DType::kBool);
+  const std::vector<bool> reduced = n.AxesAt(1, "dim", truth.view.dims.size());
+  return ReduceAll(b, fn, truth, reduced, n.BoolOr(2, "keepdim", false), DType::kBool);
+}
+
+}  // namespace
+
+Tensor LowerVariance(NodeLowering& n, const Tensor& x, const Tensor& mean, const std::vector<bool>& reduced) {
+  Builder& b = n.builder();
+  const DType f32 = DType::kFloat32;
+  if (n.options().one_pass_variance) {
+    b.program().used_one_pass_variance = true;
+    const Tensor squares = b.Named("squares").Unary(Fn::kSquare, x, f32);
+    const Tensor mean_of_squares = Mean(b.Named("mean_of_squares"), squares, reduced, true, f32);
+    const Tensor squared_mean = b.Named("squared_mean").Binary(Fn::kMultiply, mean, mean, f32);
+    return b.Named("variance").Binary(Fn::kSubtract, mean_of_squares, squared_mean, f32);
+  }
+  const Tensor deviation = b.Named("deviation").Binary(Fn::kSubtract, x, mean, f32);
+  const Tensor squares = b.Named("squares").Unary(Fn::kSquare, deviation, f32);
+  return Mean(b.Named("variance"), squares, reduced, true, f32);
+}
+
+bool LowerReduction(NodeLowering& n) {
+  Builder& b = n.builder();
+  const absl::string_view op = n.op();
+  const bool over_all = n.overload() == "default";
+  if (op == "aten.sum" || op == "aten.mean") {
+    const Tensor x = n.TensorAt(0, "self");
+    const std::vector<bool> reduced =
+        over_all ? std::vector<bool>(x.view.dims.size(), true) : n.AxesAt(1, "dim", x.view.dims.size());
+    const bool keep = !over_all && n.BoolOr(2, "keepdim", false);
+    n.Yield(op == "aten.sum" ? ReduceAll(b, Fn::kSum, x, reduced, keep, n.dtype())
+                             : Mean(b, x, reduced, keep, n.dtype()));
+  } else if (op == "aten.amax" || op == "aten.amin") {
+    const Tensor x = n.TensorAt(0, "self");
+    const Fn fn = op == "aten.amax" ? Fn::kMax : Fn::kMin;
+    n.Yield(ReduceAll(b, fn, x, n.AxesAt(1, "dim", x.view.dims.size()), n.BoolOr(2, "keepdim", false),
+                      n.dtype()));
+  } else if ((op == "aten.max" || op == "aten.min") && n.overload() == "dim") {
+    YieldExtreme(n, op == "aten.max" ? Fn::kMax : Fn::kMin);
+  } else if ((op == "aten.max" || op == "aten.min") && over_all) {
+    const Tensor x = n.TensorAt(0, "self");
+    const Fn fn = op == "aten.max" ? Fn::kMax : Fn::kMin;
+    n.Yield(ReduceAll(b, fn, x, std::vector<bool>(x.view.dims.size(), true), false, n.dtype()));
+  } else if (op == "aten.prod") {
+    const Tensor x = n.TensorAt(0, "self");
+    std::vector<bool> reduced(x.view.dims.size(), over_all);
+    if (!over_all && !reduced.empty()) reduced[n.Axis(n.IntOr(1, "dim", 0), reduced.size())] = true;
+    n.Yield(ReduceAll(b, Fn::kProd, x, reduced, !over_all && n.BoolOr(2, "keepdim", false), n.dtype()));
+  } else if (op == "aten.any" || op == "aten.all") {
+    n.Yield(AnyOrAll(n, op == "aten.any" ? Fn::kMax : Fn::kMin));
+  } else if (op == "aten.var" || op == "aten.std") {
+    const Tensor x = n.TensorAt(0, "self");
+    const bool whole = over_all;
+    const std::vector<bool> reduced =
+        whole ? std::vector<bool>(x.view.dims.size(), true) : n.AxesAt(1, "dim", x.view.dims.size());
+    const double correction = Correction(n, whole ? 1 : 2);
+    const bool keep = !whole && n.BoolOr(3, "keepdim", false);
+    const bool root = op == "aten.std";
+    Tensor variance = Variance(n, x, reduced, correction, keep, root ? DType::kFloat32 : n.dtype());
+    n.Yield(root ? b.Unary(Fn::kSqrt, variance, n.dtype()) : variance);
+  } else if (op == "aten.var_mean") {
+    const Tensor x = n.TensorAt(0, "self");
+    const std::vector<bool> reduced = n.AxesAt(1, "dim", x.view.dims.size());
+    const bool keep = n.BoolOr(3, "keepdim", false);
+    const Tensor variance = Variance(n, x, reduced, Correction(n, 2), keep, n.dtype(0));
+    n.YieldTuple({variance, Mean(b, x, reduced, keep, n.dtype(1))});
+  } else if (op == "aten.linalg_vector_norm") {
+    n.Yield(VectorNorm(n));
+  } else {
+    return false;
+  }
+  return true;
+}
+
+}  // namespace nkiagent::builtin

@@ -1,0 +1,59 @@
+// Stages around one matmul: the contraction on partitions, partial products added up in PSUM, then
+// elementwise operations on the result's tile.
+#ifndef SERVICES_LLM_GATEWAY_BUILTIN_MATMUL_STAGE_H_
+#define SERVICES_LLM_GATEWAY_BUILTIN_MATMUL_STAGE_H_
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "services/llm_gateway/builtin/stage_emitter.h"
+
+namespace nkiagent::builtin {
+
+class MatmulStageEmitter : public StageEmitter {
+ public:
+  MatmulStageEmitter(const KernelPlan& plan, const StagePlan& stage, KernelNames& names);
+
+ protected:
+  void EmitLoops() override;
+  std::string Headline() const override;
+  std::vector<std::pair<std::string, std::string>> MoreIndices() const override;
+
+ private:
+  // One operand of the product as it lies in HBM.
+  struct Source {
+    int value = -1;
+    int64_t offset = 0;
+    Dims strides;  // over the axes of the iteration
+    int64_t k_stride = 0;
+    DType dtype = DType::kFloat32;
+  };
+
+  Source SourceOf(size_t operand) const;
+  const Op& matmul() const { return program().ops[stage().stage.matmul]; }
+  // `tensor[…]` with the contraction indexed by `k` on partitions or on the free axis, the rest as it stands.
+  std::string At(const Source& source, absl::string_view k_vector, AxisIndex::Kind kind);
+  // "k * 128 + vector", or the vector where there is one tile.
+  std::string KIndex(absl::string_view vector) const;
+  std::string KMask(absl::string_view vector) const;  // "" unless the contraction is ragged
+  std::string KNumber() const;                        // the loop variable, or "0"
+  // Opens the loop over the contraction; false where it is one tile.
+  bool OpenKLoop();
+  // Declares an SBUF tensor, zeroed where its edges may stay unwritten.
+  std::string Declare(absl::string_view base, const Dims& shape, bool zeroed, DType dtype);
+
+  void LoadStationary();
+  void LoadResidentMoving();
+  std::string MovingTile();
+  void EmitProduct();
+
+  Source lhs_, rhs_;
+  std::string stationary_, moving_;
+};
+
+}  // namespace nkiagent::builtin
+
+#endif  // SERVICES_LLM_GATEWAY_BUILTIN_MATMUL_STAGE_H_

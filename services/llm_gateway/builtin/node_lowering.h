@@ -1,0 +1,81 @@
+// One graph node while it is lowered: its arguments by position or name, and where its results go. The
+// lower_*.cc files each know one family of operations.
+#ifndef SERVICES_LLM_GATEWAY_BUILTIN_NODE_LOWERING_H_
+#define SERVICES_LLM_GATEWAY_BUILTIN_NODE_LOWERING_H_
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "services/llm_gateway/builtin/builder.h"
+#include "services/llm_gateway/builtin/graph.h"
+#include "services/llm_gateway/builtin/lowering.h"
+
+namespace nkiagent::builtin {
+
+// What names stand for: one tensor, or those of a tuple.
+using Environment = std::map<std::string, std::vector<Tensor>, std::less<>>;
+
+class NodeLowering {
+ public:
+  NodeLowering(const Node& node, const LoweringOptions& options, Environment& environment, Builder& builder);
+
+  const Node& node() const { return node_; }
+  const LoweringOptions& options() const { return options_; }
+  Builder& builder() { return builder_; }
+  // "aten.add" of "aten.add.Tensor", and "Tensor".
+  absl::string_view op() const { return op_; }
+  absl::string_view overload() const { return overload_; }
+
+  // Argument `index`, or the keyword argument `name`; null when absent or None.
+  const Arg* Find(size_t index, absl::string_view name) const;
+  bool Has(size_t index, absl::string_view name) const { return Find(index, name) != nullptr; }
+
+  // Arguments by kind. Where one is missing or of another kind the builder fails and something harmless comes
+  // back.
+  Tensor TensorAt(size_t index, absl::string_view name);  // a reference, or a number of the node's own type
+  std::vector<Tensor> TensorsAt(size_t index, absl::string_view name);
+  double NumberAt(size_t index, absl::string_view name);
+  double NumberOr(size_t index, absl::string_view name, double fallback);
+  int64_t IntOr(size_t index, absl::string_view name, int64_t fallback);
+  bool BoolOr(size_t index, absl::string_view name, bool fallback);
+  std::string TextOr(size_t index, absl::string_view name, std::string fallback);
+  std::vector<int64_t> IntsAt(size_t index, absl::string_view name);
+
+  // An axis number brought into 0..rank-1.
+  int Axis(int64_t axis, size_t rank);
+  // Marks the axes listed by the argument; all of them when it is absent or an empty list.
+  std::vector<bool> AxesAt(size_t index, absl::string_view name, size_t rank);
+
+  // Type and shape that the graph gives for output `index`.
+  DType dtype(size_t index = 0) const;
+  const Dims& dims(size_t index = 0) const;
+
+  // Defines the node's single result, or all results of a tuple. Absent entries of a tuple are numbers that
+  // nobody may read (`Unavailable`).
+  void Yield(Tensor result);
+  void YieldTuple(std::vector<Tensor> results);
+
+ private:
+  const Node& node_;
+  const LoweringOptions& options_;
+  Environment& environment_;
+  Builder& builder_;
+  std::string op_, overload_;
+};
+
+// Each lowers the node and returns true, or returns false when the operation isn't of its family.
+bool LowerPointwise(NodeLowering& n);
+bool LowerShape(NodeLowering& n);
+bool LowerReduction(NodeLowering& n);
+bool LowerNorm(NodeLowering& n);
+bool LowerMatmul(NodeLowering& n);
+
+// Population variance over the marked axes with the graph's choice of schedule, axes kept; float32. `mean` is
+// the mean over the same axes, kept. Used by variance and by every norm.
+Tensor LowerVariance(NodeLowering& n, const Tensor& x, const Tensor& mean, const std::vector<bool>& reduced);
+
+}  // namespace nkiagent::builtin
+
+#endif  // SERVICES_LLM_GATEWAY_BUILTIN_NODE_LOWERING_H_

@@ -1,0 +1,176 @@
+#include "services/llm_gateway/builtin/plan.h"
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+namespace nkiagent::builtin {
+namespace {
+
+int64_t Divisor(int64_t size, int64_t limit) {
+  for (int64_t d = std::min(size, limit); d > 1; --d) {
+    if (size % d == 0) return d;
+  }
+  return 1;
+}
+
+AxisTiling TileAxis(const Iteration& it, int axis, int64_t limit) {
+  AxisTiling tiling;
+  tiling.axis = axis;
+  if (axis < 0) return tiling;
+  tiling.size = it.dims[axis];
+  tiling.tile = ChooseTile(tiling.size, limit);
+  return tiling;
+}
+
+// Cuts `axis` into (size / inner, inner).
+Iteration SplitAxis(Iteration it, int axis, int64_t inner) {
+  const auto at = [axis](auto& v) { return v.begin() + axis; };
+  it.dims[axis] /= inner;
+  it.dims.insert(at(it.dims) + 1, inner);
+  const bool free = it.free[axis];
+  it.free.insert(at(it.free) + 1, free);
+  for (Access& access : it.accesses) {
+    const int64_t stride = access.strides[axis];
+    access.strides[axis] = stride * inner;
+    access.strides.insert(at(access.strides) + 1, stride);
+  }
+  return it;
+}
+
+// The row axis that fills the partitions with the fewest tiles; the last of equals, which lies closest in
+// memory.
+int BestPartitionAxis(const Iteration& it, const std::vector<int>& candidates) {
+  int best = -1;
+  double best_tiles = std::numeric_limits<double>::infinity();
+  for (int axis : candidates) {
+    // Loops over all other axes times tiles along this one; the common product cancels.
+    const AxisTiling tiling = TileAxis(it, axis, kMaxPartitions);
+    const double tiles = static_cast<double>(tiling.count()) / static_cast<double>(tiling.size);
+    if (tiles <= best_tiles) {
+      best_tiles = tiles;
+      best = axis;
+    }
+  }
+  return best;
+}
+
+// Fixed cost of an instruction in elements per partition, about (hardware notes: some 60 cycles to start an
+// access).
+constexpr double kInstructionOverhead = 64;
+// What a DMA loses when neighbours along the free axis aren't neighbours in memory, about.
+constexpr double kStridedPenalty = 4;
+
+double ElementwiseCost(const Iteration& it, int free_axis, int partition_axis, int64_t limit) {
+  double tiles = 1;
+  for (size_t i = 0; i < it.dims.size(); ++i) {
+    const int axis = static_cast<int>(i);
+    if (axis != free_axis && axis != partition_axis) tiles *= static_cast<double>(it.dims[i]);
+  }
+  tiles *= static_cast<double>(TileAxis(it, partition_axis, kMaxPartitions).count());
+  const AxisTiling free = TileAxis(it, free_axis, limit);
+  double cost =
+      tiles * static_cast<double>(free.count()) * (static_cast<double>(free.tile) + kInstructionOverhead);
+  for (const Access& access : it.accesses) {
+    if (free.axis >= 0 && access.strides[free.axis] > 1) cost *= kStridedPenalty;
+  }
+  return cost;
+}
+
+// A stage without reductions may take any axis, or a piece of one, as its free axis.
+void TileElementwise(StagePlan* plan) {
+  const int64_t limit = plan->assumptions.max_free > 0 ? plan->assumptions.max_free : kElementwiseFree;
+  const Iteration base = plan->iteration;
+  double best = std::numeric_limits<double>::infinity();
+  const auto consider = [&](const Iteration& it, int free_axis) {
+    std::vector<int> others;
+    for (int i = 0; i < static_cast<int>(it.dims.size()); ++i) {
+      if (i != free_axis) others.push_back(i);
+    }
+    const int partition_axis = BestPartitionAxis(it, others);
+    const double cost = ElementwiseCost(it, free_axis, partition_axis, limit);
+    if (cost > best) return;
+    best = cost;
+    plan->iteration = it;
+    plan->free = TileAxis(it, free_axis, limit);
+    plan->partition = TileAxis(it, partition_axis, kMaxPartitions);
+  };
+  for (int axis = 0; axis < static_cast<int>(base.dims.size()); ++axis) {
+    for (int64_t d = 2; d <= std::min(limit, base.dims[axis] - 1); ++d) {
+      if (base.dims[axis] % d == 0) consider(SplitAxis(base, axis, d), axis + 1);
+    }
+    consider(base, axis);
+  }
+  for (int i = 0; i < static_cast<int>(plan->iteration.dims.size()); ++i) {
+    if (i != plan->free.axis && i != plan->partition.axis) plan->row_loops.push_back(i);
+  }
+}
+
+void TileRows(StagePlan* plan) {
+  const Iteration& it = plan->iteration;
+  std::vector<int> rows, frees;
+  for (int i = 0; i < static_cast<int>(it.dims.size()); ++i) (it.free[i] ? frees : rows).push_back(i);
+  std::vector<int> candidates = rows;
+  if (plan->stage.matmul >= 0) {
+    // The moving matrix is the same for all rows of a tile, so an axis that selects matrices needs a loop.
+    for (const Access& access : it.accesses) {
+      if (access.op != plan->stage.matmul || access.operand != 1) continue;
+      std::erase_if(candidates, [&](int axis) { return access.strides[axis] != 0; });
+    }
+  }
+  const int partition_axis = BestPartitionAxis(it, candidates);
+  plan->partition = TileAxis(it, partition_axis, kMaxPartitions);
+  for (int axis : rows) {
+    if (axis != partition_axis) plan->row_loops.push_back(axis);
+  }
+  int64_t limit = std::numeric_limits<int64_t>::max();
+  if (plan->stage.matmul >= 0) limit = kMaxMovingFree;
+  if (plan->assumptions.max_free > 0) limit = std::min(limit, plan->assumptions.max_free);
+  if (!frees.empty()) {
+    plan->free = TileAxis(it, frees.back(), limit);
+    plan->free_loops.assign(frees.begin(), frees.end() - 1);
+  }
+}
+
+StagePlan PlanStage(const Program& program, const StagedProgram& staged, const Stage& stage,
+                    const StageAssumptions& assumptions) {
+  StagePlan plan;
+  plan.stage = stage;
+  plan.iteration = Coalesce(program, staged, stage);
+  plan.assumptions = assumptions;
+  if (stage.has_free) {
+    TileRows(&plan);
+  } else {
+    TileElementwise(&plan);
+  }
+  if (stage.matmul >= 0) {
+    plan.matmul.k = program.ops[stage.matmul].operands[0].view.dims[2];
+    plan.matmul.k_tile = ChooseTile(plan.matmul.k, kMaxPartitions);
+    plan.matmul.resident_moving = assumptions.resident_moving;
+  }
+  return plan;
+}
+
+}  // namespace
+
+int64_t ChooseTile(int64_t size, int64_t limit) {
+  if (size <= limit) return size;
+  const int64_t even = Divisor(size, limit);
+  return 2 * even >= limit ? even : limit;
+}
+
+absl::StatusOr<KernelPlan> MakePlan(const Graph& graph, const Assumptions& assumptions) {
+  absl::StatusOr<Program> program = LowerGraph(graph, assumptions.lowering);
+  if (!program.ok()) return program.status();
+  KernelPlan plan;
+  plan.assumptions = assumptions;
+  plan.program = *std::move(program);
+  plan.staged = CutIntoStages(plan.program);
+  for (size_t i = 0; i < plan.staged.stages.size(); ++i) {
+    plan.stages.push_back(
+        PlanStage(plan.program, plan.staged, plan.staged.stages[i], assumptions.ForStage(i)));
+  }
+  return plan;
+}
+
+}  // namespace nkiagent::builtin

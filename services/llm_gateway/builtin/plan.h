@@ -1,0 +1,95 @@
+// What the writer decides for a program: what it assumes, and how each stage is tiled.
+#ifndef SERVICES_LLM_GATEWAY_BUILTIN_PLAN_H_
+#define SERVICES_LLM_GATEWAY_BUILTIN_PLAN_H_
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "services/llm_gateway/builtin/graph.h"
+#include "services/llm_gateway/builtin/lowering.h"
+#include "services/llm_gateway/builtin/program.h"
+#include "services/llm_gateway/builtin/stages.h"
+
+namespace nkiagent::builtin {
+
+// Limits of NeuronCore-v2 (isa-constraints of SDK 2.24, nl.tile_size).
+inline constexpr int64_t kMaxPartitions = 128;
+inline constexpr int64_t kMaxMovingFree = 512;
+
+// Longest tile of a stage without reductions. Nothing is gained beyond it: instructions are long enough to
+// hide their fixed cost, and the DMA moves 8 KiB per partition.
+inline constexpr int64_t kElementwiseFree = 2048;
+
+// What is believed of one stage until a diagnostic refutes it.
+struct StageAssumptions {
+  // Longest tile along the free axis; 0 while a row is believed to fit on chip as a whole.
+  int64_t max_free = 0;
+  // The matmul's moving matrix is loaded once and stays in SBUF.
+  bool resident_moving = true;
+  // Loops over tiles are independent (affine_range); otherwise sequential_range.
+  bool independent_tiles = true;
+
+  bool operator==(const StageAssumptions&) const = default;
+};
+
+struct Assumptions {
+  LoweringOptions lowering;
+  std::map<size_t, StageAssumptions> stages;  // by stage number; absent means the defaults
+
+  StageAssumptions ForStage(size_t stage) const {
+    const auto found = stages.find(stage);
+    return found == stages.end() ? StageAssumptions{} : found->second;
+  }
+};
+
+// Tiles along one axis. `tile` divides `size` unless `ragged`.
+struct AxisTiling {
+  int axis = -1;  // of the iteration; -1 when the stage has no such axis (size 1)
+  int64_t size = 1;
+  int64_t tile = 1;
+
+  int64_t count() const { return (size + tile - 1) / tile; }
+  bool ragged() const { return size % tile != 0; }
+};
+
+struct MatmulTiling {
+  int64_t k = 1, k_tile = 1;
+  bool resident_moving = true;
+  int64_t k_count() const { return (k + k_tile - 1) / k_tile; }
+  bool k_ragged() const { return k % k_tile != 0; }
+};
+
+struct StagePlan {
+  Stage stage;
+  Iteration iteration;
+  std::vector<int> row_loops;   // axes of the iteration with a loop of their own, outermost first
+  std::vector<int> free_loops;  // free axes with a loop of their own around the chunks
+  AxisTiling partition;
+  AxisTiling free;
+  MatmulTiling matmul;  // meaningful when stage.matmul >= 0
+  StageAssumptions assumptions;
+
+  // Whether a row is seen in several chunks, so that each reduction needs a pass of its own.
+  bool chunked() const { return free.count() > 1 || !free_loops.empty(); }
+};
+
+struct KernelPlan {
+  Assumptions assumptions;
+  Program program;
+  StagedProgram staged;
+  std::vector<StagePlan> stages;
+};
+
+// UNIMPLEMENTED, naming the node, for what can't be lowered.
+absl::StatusOr<KernelPlan> MakePlan(const Graph& graph, const Assumptions& assumptions);
+
+// Tile for an axis of `size` under `limit`: all of it, or the largest even split that isn't wasteful, or
+// `limit` with a ragged last tile.
+int64_t ChooseTile(int64_t size, int64_t limit);
+
+}  // namespace nkiagent::builtin
+
+#endif  // SERVICES_LLM_GATEWAY_BUILTIN_PLAN_H_

@@ -1,0 +1,174 @@
+#include "services/llm_gateway/builtin/plan.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "services/llm_gateway/builtin/graph_parser.h"
+#include "services/llm_gateway/builtin/testing_graphs.h"
+
+namespace nkiagent::builtin {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::SizeIs;
+
+KernelPlan PlanOf(const std::string& text, const Assumptions& assumptions = {}) {
+  const absl::StatusOr<Graph> graph = ParseGraph(text);
+  EXPECT_TRUE(graph.ok()) << graph.status();
+  absl::StatusOr<KernelPlan> plan = MakePlan(*graph, assumptions);
+  EXPECT_TRUE(plan.ok()) << plan.status();
+  return plan.ok() ? *std::move(plan) : KernelPlan{};
+}
+
+std::string RefusalOf(const std::string& text) {
+  const absl::StatusOr<Graph> graph = ParseGraph(text);
+  if (!graph.ok()) return std::string(graph.status().message());
+  const absl::StatusOr<KernelPlan> plan = MakePlan(*graph, {});
+  return plan.ok() ? "" : std::string(plan.status().message());
+}
+
+TEST(ChooseTile, PrefersEvenSplits) {
+  EXPECT_EQ(ChooseTile(96, 128), 96);
+  EXPECT_EQ(ChooseTile(256, 128), 128);
+  EXPECT_EQ(ChooseTile(200, 128), 100);
+  EXPECT_EQ(ChooseTile(131, 128), 128);  // a prime: ragged
+  EXPECT_EQ(ChooseTile(130, 128), 65);
+  EXPECT_EQ(ChooseTile(1024, 512), 512);
+}
+
+TEST(Plan, SoftmaxIsOneStageOfWholeRows) {
+  const KernelPlan plan = PlanOf(SoftmaxGraph(300, 1000));
+  ASSERT_THAT(plan.stages, SizeIs(1));
+  EXPECT_EQ(plan.stages[0].partition.tile, 100);
+  EXPECT_EQ(plan.stages[0].free.tile, 1000);
+  EXPECT_FALSE(plan.stages[0].chunked());
+}
+
+TEST(Plan, SoftmaxRowsSplitWhereTheAssumptionIsGone) {
+  Assumptions assumptions;
+  assumptions.stages[0].max_free = 256;
+  const KernelPlan plan = PlanOf(SoftmaxGraph(300, 1000), assumptions);
+  EXPECT_EQ(plan.stages[0].free.tile, 250);
+  EXPECT_TRUE(plan.stages[0].chunked());
+}
+
+TEST(Plan, NormsRunOverRowsOfAllLeadingAxes) {
+  for (const char* text : {kLayerNormGraph, kRmsNormGraph}) {
+    const KernelPlan plan = PlanOf(text);
+    ASSERT_THAT(plan.stages, SizeIs(1));
+    EXPECT_EQ(plan.stages[0].partition.size, 128);
+    EXPECT_EQ(plan.stages[0].free.size, 96);
+    EXPECT_TRUE(plan.stages[0].row_loops.empty());
+  }
+}
+
+TEST(Plan, BiasAndActivationStayWithTheirMatmul) {
+  const KernelPlan plan = PlanOf(kMlpGraph);
+  ASSERT_THAT(plan.stages, SizeIs(2));
+  for (const StagePlan& stage : plan.stages) {
+    EXPECT_GE(stage.stage.matmul, 0);
+    EXPECT_LE(stage.partition.tile, kMaxPartitions);
+    EXPECT_LE(stage.free.tile, kMaxMovingFree);
+    EXPECT_LE(stage.matmul.k_tile, kMaxPartitions);
+    EXPECT_TRUE(stage.matmul.resident_moving);
+  }
+  EXPECT_EQ(plan.stages[0].partition.size, 200);
+  EXPECT_EQ(plan.stages[0].matmul.k, 256);
+  // Only the activation between the two products passes through HBM.
+  int scratch = 0;
+  for (size_t i = 0; i < plan.program.values.size(); ++i) {
+    scratch +=
+        plan.staged.in_hbm[i] && !plan.program.values[i].is_argument && !plan.staged.is_result[i] ? 1 : 0;
+  }
+  EXPECT_EQ(scratch, 1);
+}
+
+TEST(Plan, ElementwiseStagesFillThePartitions) {
+  const KernelPlan plan = PlanOf(
+      "graph nki.graph.v1\ninput x: float32[2, 3, 64, 256]\n"
+      "%relu: float32[2, 3, 64, 256] = aten.relu.default(%x)\nreturn %relu\n");
+  ASSERT_THAT(plan.stages, SizeIs(1));
+  EXPECT_EQ(plan.stages[0].partition.tile, 128);
+  EXPECT_LE(plan.stages[0].free.tile, kElementwiseFree);
+  EXPECT_EQ(plan.stages[0].partition.tile * plan.stages[0].partition.count() * plan.stages[0].free.tile *
+                plan.stages[0].free.count(),
+            2 * 3 * 64 * 256);
+}
+
+TEST(Plan, PerChannelOperandsPutChannelsOnPartitions) {
+  const KernelPlan plan = PlanOf(
+      "graph nki.graph.v1\ninput x: float32[2, 100, 16, 16]\nparam w: float32[100, 1, 1]\n"
+      "%mul: float32[2, 100, 16, 16] = aten.mul.Tensor(%x, %w)\nreturn %mul\n");
+  ASSERT_THAT(plan.stages, SizeIs(1));
+  EXPECT_EQ(plan.stages[0].partition.tile, 100);
+  EXPECT_EQ(plan.stages[0].free.size, 256);
+  EXPECT_THAT(plan.stages[0].row_loops, SizeIs(1));
+}
+
+TEST(Plan, ReductionsOverLeadingAxesTakeThoseAsFreeAxis) {
+  const KernelPlan plan = PlanOf(
+      "graph nki.graph.v1\ninput x: float32[4, 50, 30]\n"
+      "%sum_1: float32[4, 30] = aten.sum.dim_IntList(%x, [1])\nreturn %sum_1\n");
+  ASSERT_THAT(plan.stages, SizeIs(1));
+  EXPECT_EQ(plan.stages[0].free.size, 50);
+}
+
+TEST(Plan, DeadNodesAreNotLowered) {
+  const KernelPlan plan = PlanOf(
+      "graph nki.graph.v1\ninput x: float32[4, 8]\n"
+      "%c: float32[4, 8] = aten.convolution.default(%x)\n"
+      "%relu: float32[4, 8] = aten.relu.default(%x)\nreturn %relu\n");
+  EXPECT_THAT(plan.stages, SizeIs(1));
+}
+
+TEST(Plan, ScalarsFoldAway) {
+  const KernelPlan plan = PlanOf(
+      "graph nki.graph.v1\ninput x: float32[4, 8]\nconst c0: float32[] = 0.5\n"
+      "%full: float32[] = aten.full.default([], 2, dtype=torch.float32)\n"
+      "%mul: float32[] = aten.mul.Tensor(%full, %c0)\n"
+      "%add: float32[4, 8] = aten.add.Tensor(%x, %mul)\nreturn %add\n");
+  ASSERT_THAT(plan.program.ops, SizeIs(1));
+  EXPECT_EQ(plan.program.ops[0].operands[1].immediate, 1.0);
+}
+
+TEST(Plan, RefusalsNameTheNodeAndTheReason) {
+  EXPECT_THAT(RefusalOf(kConvGraph), HasSubstr("node '%convolution': operation aten.convolution.default"));
+  EXPECT_THAT(RefusalOf("graph nki.graph.v1\ninput x: float32[4, 8]\n"
+                        "%max_1: (float32[4], int64[4]) = aten.max.dim(%x, -1)\n"
+                        "%getitem_1: int64[4] = getitem(%max_1, 1)\nreturn %getitem_1\n"),
+              HasSubstr("result 1 of '%max_1' is not supported"));
+  EXPECT_THAT(
+      RefusalOf("graph nki.graph.v1\ninput x: float32[4, 0]\n%r: float32[4, 0] = aten.relu.default(%x)\n"
+                "return %r\n"),
+      HasSubstr("no elements"));
+}
+
+// Graphs that contradict themselves must be refused, not believed.
+TEST(Plan, ContradictionsAreRefused) {
+  for (const char* line : {
+           "%y: float32[9, 9] = aten.relu.default(%x)",
+           "%y: float32[4, 8] = aten.add.Tensor(%x, %w)",
+           "%y: float32[4, 8] = aten.permute.default(%x, [0, 0])",
+           "%y: float32[4, 8] = aten.permute.default(%x, [7, 1])",
+           "%y: float32[4, 9] = aten.view.default(%x, [4, 9])",
+           "%y: float32[4, 4] = aten.mm.default(%x, %x)",
+           "%y: float32[4] = aten.sum.dim_IntList(%x, [5])",
+           "%y: float32[4, 8] = aten.slice.Tensor(%x, 1, 0, 8, 0)",
+           "%y: float32[8] = aten.select.int(%x, 0, 99)",
+           "%y: float32[4, 8] = aten.native_layer_norm.default(%x, [1, 2, 3], None, None, 1e-05)",
+           "%y: float32[4, 8] = aten.cat.default([%x, %w], 0)",
+           "%y: float32[4, 8] = aten.add.Tensor(%x)",
+           "%y: float32[4, 8] = getitem(%x, 3)",
+           "%y: float32[4, 8] = aten.split.Tensor(%x, 0)",
+       }) {
+    EXPECT_NE(RefusalOf("graph nki.graph.v1\ninput x: float32[4, 8]\ninput w: float32[3]\n" +
+                        std::string(line) + "\nreturn %y\n"),
+              "")
+        << line;
+  }
+}
+
+}  // namespace
+}  // namespace nkiagent::builtin

@@ -1,0 +1,122 @@
+// The writer's own form of a graph: few kinds of operations over strided views, with PyTorch's composites
+// taken apart.
+#ifndef SERVICES_LLM_GATEWAY_BUILTIN_PROGRAM_H_
+#define SERVICES_LLM_GATEWAY_BUILTIN_PROGRAM_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "services/llm_gateway/builtin/dtype.h"
+#include "services/llm_gateway/builtin/graph.h"
+#include "services/llm_gateway/builtin/strided_view.h"
+
+namespace nkiagent::builtin {
+
+// What an operation computes. The groups follow how tiles are combined; fn_table.h has a row for each.
+enum class Fn {
+  // One operand.
+  kCopy,
+  kNegate,
+  kAbs,
+  kExp,
+  kLog,
+  kSqrt,
+  kRsqrt,
+  kReciprocal,
+  kSquare,
+  kRelu,
+  kGelu,
+  kGeluTanh,
+  kSigmoid,
+  kTanh,
+  kErf,
+  kSign,
+  kFloor,
+  kCeil,
+  kTrunc,
+  kSin,
+  kCos,
+  kLogicalNot,
+  // Two operands.
+  kAdd,
+  kSubtract,
+  kMultiply,
+  kDivide,
+  kPower,
+  kMaximum,
+  kMinimum,
+  kMod,
+  kFmod,
+  kEqual,
+  kNotEqual,
+  kLess,
+  kLessEqual,
+  kGreater,
+  kGreaterEqual,
+  kLogicalAnd,
+  kLogicalOr,
+  kLogicalXor,
+  // Three operands: condition, then, else.
+  kSelect,
+  // One operand, over `Op::reduced` axes.
+  kSum,
+  kMean,
+  kMax,
+  kMin,
+  kProd,
+  // Two operands of shapes (B, M, K) and (B, K, N).
+  kMatmul,
+};
+
+// A tensor: an argument of the kernel, or what operations compute.
+struct Value {
+  std::string name;  // a Python identifier, not yet unique
+  DType dtype = DType::kFloat32;
+  Dims dims;
+  bool is_argument = false;
+};
+
+// What an operation reads: a view of a value, or a number.
+struct Operand {
+  std::optional<double> immediate;
+  int value = -1;
+  StridedView view;  // of an immediate: its shape, strides 0
+  DType dtype = DType::kFloat32;
+};
+
+// result[destination] = fn(operands). Operands are already broadcast to `dims` (Fn::kMatmul: see there;
+// reductions: `dims` is the operand's shape and the result has the axes that are not reduced).
+struct Op {
+  Fn fn = Fn::kCopy;
+  std::vector<Operand> operands;
+  Dims dims;
+  std::vector<bool> reduced;  // per axis of `dims`; empty unless a reduction
+  int result = -1;
+  // Where the result goes inside the value; row-major all of it unless several operations fill one value
+  // (cat).
+  StridedView destination;
+  DType dtype = DType::kFloat32;
+  std::string origin;  // name of the graph node
+  std::string label;   // what this step of the node computes; empty where it yields the node's own value
+};
+
+struct Program {
+  std::vector<Value> values;  // arguments first, in signature order
+  std::vector<Op> ops;        // in execution order
+  std::vector<int> results;   // values that the kernel returns, in order
+  // Which optimistic lowerings were used, so that a mismatch can refute them.
+  bool used_one_pass_variance = false;
+  bool used_unreduced_trigonometry = false;
+};
+
+bool IsReduction(Fn fn);
+
+// Shape of what `op` computes.
+Dims ResultDims(const Op& op);
+
+}  // namespace nkiagent::builtin
+
+#endif  // SERVICES_LLM_GATEWAY_BUILTIN_PROGRAM_H_

@@ -1,0 +1,114 @@
+#include "services/llm_gateway/builtin/repair.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+
+namespace nkiagent::builtin {
+namespace {
+
+// Below this many elements per partition a smaller tile no longer helps: fixed costs take over, and something
+// else must fill the memory.
+constexpr int64_t kSmallestFree = 32;
+
+std::string StageName(const KernelPlan& plan, size_t stage) {
+  const Stage& s = plan.stages[stage].stage;
+  return absl::StrCat("stage ", stage + 1, " (", plan.program.ops[s.ops.front()].origin, ")");
+}
+
+// A tile length that brings a need of `actual` down to `limit`, as a power of two.
+int64_t SmallerTile(int64_t tile, double limit, double actual) {
+  const double ratio = limit > 0 && actual > limit ? limit / actual : 0.5;
+  const double wanted = static_cast<double>(tile) * std::min(ratio, 0.5);
+  int64_t power = 1;
+  while (2 * power <= static_cast<int64_t>(wanted)) power *= 2;
+  return power;
+}
+
+std::optional<Revision> ReviseForCapacity(const KernelPlan& plan, size_t stage, const ToldError& error) {
+  const StagePlan& planned = plan.stages[stage];
+  Revision revision{plan.assumptions, ""};
+  StageAssumptions& next = revision.assumptions.stages[stage];
+  next = planned.assumptions;
+  if (planned.stage.matmul >= 0 && planned.matmul.resident_moving) {
+    next.resident_moving = false;
+    revision.reason =
+        absl::StrCat("The moving matrix of ", StageName(plan, stage),
+                     " does not fit on chip as a whole, so its tiles are now loaded where they are used.");
+    return revision;
+  }
+  const int64_t tile = planned.free.tile;
+  const int64_t smaller = SmallerTile(tile, error.limit, error.actual);
+  if (tile <= kSmallestFree) return std::nullopt;
+  next.max_free = std::max(smaller, kSmallestFree);
+  const bool whole = !planned.chunked();
+  revision.reason =
+      whole && planned.stage.has_free && planned.stage.matmul < 0
+          ? absl::StrCat("Whole rows of ", tile, " elements do not fit in SBUF in ", StageName(plan, stage),
+                         ", so rows are now split into chunks of at most ", next.max_free,
+                         " with running reductions.")
+          : absl::StrCat("Tiles of ", tile, " columns are too large in ", StageName(plan, stage),
+                         ", so they shrink to at most ", next.max_free, ".");
+  return revision;
+}
+
+std::optional<Revision> ReviseForError(const KernelPlan& plan, const KernelText& text,
+                                       const ToldError& error) {
+  const std::optional<size_t> stage = StageAtLine(text, error.line);
+  if (!stage.has_value()) return std::nullopt;
+  if (error.rule == "err_sbuf_capacity_exceeded" || error.rule == "err_psum_capacity_exceeded" ||
+      error.rule == "err_size_of_dimension_exceed_arch_limit") {
+    return ReviseForCapacity(plan, *stage, error);
+  }
+  if (error.rule == "err_unexpected_output_dependencies" &&
+      plan.stages[*stage].assumptions.independent_tiles) {
+    Revision revision{plan.assumptions, ""};
+    revision.assumptions.stages[*stage] = plan.stages[*stage].assumptions;
+    revision.assumptions.stages[*stage].independent_tiles = false;
+    revision.reason = absl::StrCat("The iterations of ", StageName(plan, *stage),
+                                   " depend on each other, so its loops are now sequential.");
+    return revision;
+  }
+  return std::nullopt;
+}
+
+std::optional<Revision> ReviseForMismatch(const KernelPlan& plan) {
+  Revision revision{plan.assumptions, ""};
+  if (plan.program.used_one_pass_variance) {
+    revision.assumptions.lowering.one_pass_variance = false;
+    revision.reason =
+        "The variance as mean(x^2) - mean(x)^2 cancels on this data, so the deviations from the mean are now "
+        "squared "
+        "and averaged.";
+    return revision;
+  }
+  if (plan.program.used_unreduced_trigonometry) {
+    revision.assumptions.lowering.trigonometry_in_domain = false;
+    revision.reason = "The arguments of sin and cos leave -pi..pi, so they are now brought into it first.";
+    return revision;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::optional<size_t> StageAtLine(const KernelText& text, int line) {
+  std::optional<size_t> stage;
+  for (size_t i = 0; i < text.stage_first_line.size(); ++i) {
+    if (text.stage_first_line[i] <= line) stage = i;
+  }
+  return stage;
+}
+
+std::optional<Revision> Revise(const KernelPlan& plan, const KernelText& text,
+                               const Observation& observation) {
+  for (const ToldError& error : observation.errors) {
+    if (std::optional<Revision> revision = ReviseForError(plan, text, error)) return revision;
+  }
+  const bool wrong = observation.verified.has_value() && !*observation.verified;
+  if (observation.errors.empty() && wrong) return ReviseForMismatch(plan);
+  return std::nullopt;
+}
+
+}  // namespace nkiagent::builtin

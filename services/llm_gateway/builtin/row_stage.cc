@@ -1,0 +1,201 @@
+#include "services/llm_gateway/builtin/row_stage.h"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "services/llm_gateway/builtin/fn_table.h"
+
+namespace nkiagent::builtin {
+namespace {
+
+// At most this many operation names in a stage's comment.
+constexpr size_t kNamesInHeadline = 6;
+
+}  // namespace
+
+std::string RowStageEmitter::Headline() const {
+  std::vector<std::string> origins;
+  for (int index : stage().stage.ops) {
+    const std::string& origin = program().ops[index].origin;
+    if (std::find(origins.begin(), origins.end(), origin) == origins.end()) origins.push_back(origin);
+  }
+  if (origins.size() > kNamesInHeadline) {
+    origins.resize(kNamesInHeadline);
+    origins.push_back("…");
+  }
+  const AxisTiling &rows = stage().partition, &columns = stage().free;
+  return absl::StrCat(absl::StrJoin(origins, ", "), ": ", rows.count(), " x ", rows.tile, " rows, ",
+                      columns.count(), " x ", columns.tile, " columns");
+}
+
+bool RowStageEmitter::IsRowOp(size_t position) const {
+  return stage().stage.extents[position] == Extent::kRow;
+}
+
+void RowStageEmitter::EmitLoops() {
+  OpenRowLoops();
+  OpenRowTileLoop();
+  const bool reduces = stage().stage.has_free;
+  if (stage().chunked() && reduces) {
+    EmitPasses();
+  } else {
+    if (stage().chunked())
+      OpenChunkLoops(/*in_order=*/false);
+    else
+      IndexColumns("");
+    for (size_t i = 0; i < stage().stage.ops.size(); ++i) {
+      EmitOp(i);
+      EmitStore(i);
+    }
+  }
+  CloseLoops();
+}
+
+void RowStageEmitter::OpenChunkLoops(bool in_order) {
+  for (int axis : stage().free_loops) {
+    const std::string variable = names().names.Unique("g");
+    OpenLoop(variable, stage().iteration.dims[axis], in_order);
+    axes()[axis] = {variable, AxisIndex::Kind::kLoop, true};
+  }
+  if (stage().free.count() == 1) {
+    IndexColumns("");
+  } else {
+    OpenLoop(names().chunk, stage().free.count(), in_order);
+    IndexColumns(names().chunk);
+  }
+}
+
+std::vector<int> RowStageEmitter::PassOfOps() const {
+  std::vector<int> passes;
+  std::map<int, int> ready;  // value -> first pass that can read it
+  for (size_t i = 0; i < stage().stage.ops.size(); ++i) {
+    const Op& op = program().ops[stage().stage.ops[i]];
+    int pass = 0;
+    for (const Operand& operand : op.operands) {
+      const auto found = ready.find(operand.value);
+      if (!operand.immediate.has_value() && found != ready.end()) pass = std::max(pass, found->second);
+    }
+    passes.push_back(pass);
+    ready[op.result] = IsReduction(op.fn) ? pass + 1 : pass;
+  }
+  return passes;
+}
+
+std::vector<bool> RowStageEmitter::NeededIn(int pass) const {
+  const std::vector<int>& ops = stage().stage.ops;
+  std::vector<bool> needed(ops.size(), false);
+  for (size_t i = ops.size(); i-- > 0;) {
+    const Op& op = program().ops[ops[i]];
+    if (IsRowOp(i)) continue;
+    const bool is_root = pass_of_[i] == pass && (IsReduction(op.fn) || AccessOf(ops[i], -1).is_store);
+    if (!is_root && !needed[i]) continue;
+    needed[i] = true;
+    for (size_t j = 0; j < i; ++j) {
+      const Op& producer = program().ops[ops[j]];
+      if (IsRowOp(j) || IsReduction(producer.fn)) continue;
+      for (const Operand& operand : op.operands) {
+        if (!operand.immediate.has_value() && operand.value == producer.result) needed[j] = true;
+      }
+    }
+  }
+  return needed;
+}
+
+void RowStageEmitter::EmitPasses() {
+  pass_of_ = PassOfOps();
+  int passes = 0;
+  for (size_t i = 0; i < pass_of_.size(); ++i) {
+    if (!IsRowOp(i)) passes = std::max(passes, pass_of_[i] + 1);
+  }
+  for (int pass = 0; pass <= passes; ++pass) {
+    for (size_t i = 0; i < pass_of_.size(); ++i) {
+      if (!IsRowOp(i) || pass_of_[i] != pass) continue;
+      EmitOp(i);
+      EmitStore(i);
+    }
+    if (pass < passes) EmitPass(pass);
+  }
+}
+
+Tile RowStageEmitter::Accumulator(const Op& op) {
+  const Dims shape = {stage().partition.tile, 1};
+  return Define(
+      absl::StrCat(BaseName(op), "_acc"),
+      absl::StrCat("nl.full(", TupleLiteral(shape), ", ", RowOf(op.fn).start, ", dtype=nl.float32)"), false,
+      DType::kFloat32);
+}
+
+void RowStageEmitter::Accumulate(size_t position, const Tile& accumulator) {
+  const Op& op = program().ops[stage().stage.ops[position]];
+  const Tile tile = WithFreeAxis(OperandTile(position, 0));
+  // A mean of chunks is a sum until the end.
+  const absl::string_view reduce = op.fn == Fn::kMean ? RowOf(Fn::kSum).nl_name : RowOf(op.fn).nl_name;
+  const std::string column_mask = ColumnMask();
+  const std::string mask = column_mask.empty() ? "" : absl::StrCat(", mask=(", column_mask, ")");
+  const std::string type = tile.dtype == DType::kFloat32 ? "" : ", dtype=nl.float32";
+  const Tile part = Define(absl::StrCat(BaseName(op), "_part"),
+                           absl::StrCat(reduce, "(", tile.name, ", axis=[1]", type, mask, ", keepdims=True)"),
+                           false, DType::kFloat32);
+  body().Line(absl::StrCat(accumulator.name, "[...] = ", RowOf(op.fn).merge, "(", accumulator.name, ", ",
+                           part.name, ")"));
+}
+
+void RowStageEmitter::Finish(const Op& op, const Tile& accumulator) {
+  Tile result = accumulator;
+  if (op.fn == Fn::kMean) {
+    int64_t count = 1;
+    for (size_t i = 0; i < stage().iteration.dims.size(); ++i) {
+      if (stage().iteration.free[i]) count *= stage().iteration.dims[i];
+    }
+    const std::string dtype =
+        op.dtype == DType::kFloat32 ? "" : absl::StrCat(", dtype=", DTypeLiteral(op.dtype));
+    result =
+        Define(BaseName(op), absl::StrCat("nl.multiply(", accumulator.name, ", 1.0 / ", count, dtype, ")"),
+               false, op.dtype);
+  } else if (op.dtype != DType::kFloat32 && op.dtype != DType::kBool) {
+    result = Define(BaseName(op),
+                    absl::StrCat("nl.copy(", accumulator.name, ", dtype=", DTypeLiteral(op.dtype), ")"),
+                    false, op.dtype);
+  }
+  Bind(op.result, result);
+}
+
+void RowStageEmitter::EmitPass(int pass) {
+  const std::vector<int>& ops = stage().stage.ops;
+  const std::vector<bool> needed = NeededIn(pass);
+  std::map<size_t, Tile> accumulators;
+  bool anything = false;
+  for (size_t i = 0; i < ops.size(); ++i) {
+    anything |= needed[i];
+    if (needed[i] && IsReduction(program().ops[ops[i]].fn))
+      accumulators[i] = Accumulator(program().ops[ops[i]]);
+  }
+  if (!anything) return;
+  const std::map<std::string, Tile> outer_loads = SaveLoads();
+  const size_t loops = stage().free_loops.size() + (stage().free.count() > 1 ? 1 : 0);
+  OpenChunkLoops(/*in_order=*/!accumulators.empty());
+  for (size_t i = 0; i < ops.size(); ++i) {
+    if (!needed[i]) continue;
+    const auto accumulator = accumulators.find(i);
+    if (accumulator != accumulators.end()) {
+      Accumulate(i, accumulator->second);
+    } else {
+      EmitOp(i);
+      if (pass_of_[i] == pass) EmitStore(i);
+    }
+  }
+  for (size_t i = 0; i < loops; ++i) CloseLoop();
+  RestoreLoads(outer_loads);
+  for (size_t i = 0; i < ops.size(); ++i) {
+    if (needed[i] && !IsReduction(program().ops[ops[i]].fn)) Forget(program().ops[ops[i]].result);
+  }
+  for (const auto& [position, accumulator] : accumulators) {
+    Finish(program().ops[ops[position]], accumulator);
+    EmitStore(position);
+  }
+}
+
+}  // namespace nkiagent::builtin

@@ -1,0 +1,40 @@
+// Stages of elementwise operations and reductions: rows on partitions, the reduced axes free.
+#ifndef SERVICES_LLM_GATEWAY_BUILTIN_ROW_STAGE_H_
+#define SERVICES_LLM_GATEWAY_BUILTIN_ROW_STAGE_H_
+
+#include <string>
+#include <vector>
+
+#include "services/llm_gateway/builtin/stage_emitter.h"
+
+namespace nkiagent::builtin {
+
+// Whole rows: one load of each operand, every operation once. Chunked rows: one pass over the chunks for each
+// reduction that another depends on, with what the passes share computed again, and accumulators of one value
+// per row between.
+class RowStageEmitter : public StageEmitter {
+ public:
+  using StageEmitter::StageEmitter;
+
+ protected:
+  void EmitLoops() override;
+  std::string Headline() const override;
+
+ private:
+  void EmitPasses();
+  void EmitPass(int pass);
+  void OpenChunkLoops(bool in_order);
+  // For each operation of the stage the pass it runs in; for operations on rows, the pass they come before.
+  std::vector<int> PassOfOps() const;
+  std::vector<bool> NeededIn(int pass) const;
+  bool IsRowOp(size_t position) const;
+  Tile Accumulator(const Op& op);
+  void Accumulate(size_t position, const Tile& accumulator);
+  void Finish(const Op& op, const Tile& accumulator);
+
+  std::vector<int> pass_of_;
+};
+
+}  // namespace nkiagent::builtin
+
+#endif  // SERVICES_LLM_GATEWAY_BUILTIN_ROW_STAGE_H_

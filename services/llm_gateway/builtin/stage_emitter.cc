@@ -1,0 +1,321 @@
+#include "services/llm_gateway/builtin/stage_emitter.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "services/llm_gateway/builtin/fn_table.h"
+
+namespace nkiagent::builtin {
+namespace {
+
+std::string Scaled(int64_t coefficient, const AxisIndex& index) {
+  if (coefficient == 1) return index.text;
+  const bool sum = index.text.find(' ') != std::string::npos;
+  return sum ? absl::StrCat(coefficient, " * (", index.text, ")")
+             : absl::StrCat(coefficient, " * ", index.text);
+}
+
+// Kernel-side shape: rank 0 is (1,).
+Dims KernelDims(const Value& value) { return value.dims.empty() ? Dims{1} : value.dims; }
+
+// The type that a loaded tile has.
+DType TileDType(DType dtype) {
+  if (dtype == DType::kBool) return DType::kUInt8;
+  return dtype == DType::kInt64 ? DType::kInt32 : dtype;
+}
+
+}  // namespace
+
+StageEmitter::StageEmitter(const KernelPlan& plan, const StagePlan& stage, KernelNames& names)
+    : plan_(plan), stage_(stage), names_(names), axes_(stage.iteration.dims.size()) {}
+
+void StageEmitter::Fail(const std::string& message) {
+  if (status_.ok()) status_ = absl::UnimplementedError(message);
+}
+
+absl::Status StageEmitter::Emit(PythonWriter* kernel) {
+  EmitLoops();
+  if (!status_.ok()) return status_;
+  kernel->Line(absl::StrCat("# ", Headline()));
+  kernel->Append(views_);
+  std::vector<std::pair<std::string, std::string>> indices = {
+      {names_.i_p, absl::StrCat("nl.arange(", stage_.partition.tile, ")[:, None]")},
+      {names_.i_f, absl::StrCat("nl.arange(", stage_.free.tile, ")[None, :]")},
+      {names_.i_one, "nl.arange(1)[:, None]"}};
+  for (auto& more : MoreIndices()) indices.push_back(std::move(more));
+  for (const auto& [name, definition] : indices) {
+    if (hoisted_.Mentions(name) || body_.Mentions(name)) kernel->Line(absl::StrCat(name, " = ", definition));
+  }
+  kernel->Append(hoisted_);
+  kernel->Append(body_);
+  return absl::OkStatus();
+}
+
+void StageEmitter::OpenLoop(const std::string& variable, int64_t count, bool in_order) {
+  const absl::string_view range =
+      in_order || !stage_.assumptions.independent_tiles ? "nl.sequential_range" : "nl.affine_range";
+  body_.Line(absl::StrCat("for ", variable, " in ", range, "(", count, "):"));
+  body_.Indent();
+  ++open_loops_;
+}
+
+void StageEmitter::OpenRowLoops() {
+  for (int axis : stage_.row_loops) {
+    const std::string variable = names_.names.Unique("b");
+    OpenLoop(variable, stage_.iteration.dims[axis], /*in_order=*/false);
+    axes_[axis] = {variable, AxisIndex::Kind::kLoop, true};
+  }
+}
+
+void StageEmitter::OpenRowTileLoop() {
+  if (stage_.partition.count() == 1) {
+    IndexRows("");
+    return;
+  }
+  OpenLoop(names_.row, stage_.partition.count(), /*in_order=*/false);
+  IndexRows(names_.row);
+}
+
+void StageEmitter::CloseLoop() {
+  body_.Dedent();
+  --open_loops_;
+}
+
+void StageEmitter::CloseLoops() {
+  while (open_loops_ > 0) CloseLoop();
+}
+
+void StageEmitter::IndexRows(const std::string& row_variable) {
+  const AxisTiling& rows = stage_.partition;
+  row_index_ =
+      row_variable.empty() ? names_.i_p : absl::StrCat(row_variable, " * ", rows.tile, " + ", names_.i_p);
+  if (rows.axis >= 0) axes_[rows.axis] = {row_index_, AxisIndex::Kind::kPartition, !row_variable.empty()};
+}
+
+void StageEmitter::IndexColumns(const std::string& chunk_variable) {
+  const AxisTiling& columns = stage_.free;
+  column_index_ = chunk_variable.empty()
+                      ? names_.i_f
+                      : absl::StrCat(chunk_variable, " * ", columns.tile, " + ", names_.i_f);
+  if (columns.axis >= 0)
+    axes_[columns.axis] = {column_index_, AxisIndex::Kind::kFree, !chunk_variable.empty()};
+}
+
+std::string StageEmitter::RowMask() const {
+  return stage_.partition.ragged() ? absl::StrCat(row_index_, " < ", stage_.partition.size) : "";
+}
+
+std::string StageEmitter::ColumnMask() const {
+  return stage_.free.ragged() ? absl::StrCat(column_index_, " < ", stage_.free.size) : "";
+}
+
+std::string StageEmitter::Mask(bool rows, bool columns) const {
+  const std::string row = rows ? RowMask() : "", column = columns ? ColumnMask() : "";
+  if (row.empty() && column.empty()) return "";
+  if (row.empty() || column.empty()) return absl::StrCat(", mask=(", row, column, ")");
+  return absl::StrCat(", mask=((", row, ") & (", column, "))");
+}
+
+std::string StageEmitter::ViewOf(int value, const Dims& shape) {
+  const std::string& tensor = names_.hbm[value];
+  if (shape == KernelDims(program().values[value])) return tensor;
+  std::string& view = view_names_[{value, shape}];
+  if (view.empty()) {
+    view = names_.names.Unique(absl::StrCat(tensor, "_", shape.size(), "d"));
+    views_.Line(absl::StrCat(view, " = ", tensor, ".reshape(", TupleLiteral(shape), ")"));
+  }
+  return view;
+}
+
+StageEmitter::Subscripted StageEmitter::Subscript(int value, int64_t offset, const Dims& strides,
+                                                  const Dims& extents, const std::vector<AxisIndex>& axes) {
+  Subscripted result;
+  std::optional<HbmIndex> index = IndexOf(program().values[value].dims, offset, strides, extents);
+  if (!index.has_value()) {
+    Fail(absl::StrCat("value '", program().values[value].name,
+                      "' is read in a pattern that no shape of it tells"));
+    return result;
+  }
+  std::vector<std::string> parts;
+  std::vector<bool> plain;  // without an index vector
+  for (const auto& subscript : index->subscripts) {
+    std::vector<std::string> terms;
+    bool is_plain = true;
+    for (const auto& [axis, coefficient] : subscript.terms) {
+      terms.push_back(Scaled(coefficient, axes[axis]));
+      result.has_partition |= axes[axis].kind == AxisIndex::Kind::kPartition;
+      result.has_free |= axes[axis].kind == AxisIndex::Kind::kFree;
+      result.depends_on_loop |= axes[axis].depends_on_loop;
+      is_plain = is_plain && axes[axis].kind == AxisIndex::Kind::kLoop;
+    }
+    if (subscript.constant != 0 || terms.empty()) terms.push_back(absl::StrCat(subscript.constant));
+    parts.push_back(absl::StrJoin(terms, " + "));
+    plain.push_back(is_plain);
+  }
+  if (!result.has_partition) {
+    // The tile's partition axis has to come from somewhere: a vector of one index.
+    const auto at = std::find(plain.begin(), plain.end(), true);
+    if (at == plain.end()) {
+      index->shape.insert(index->shape.begin(), 1);
+      parts.insert(parts.begin(), names_.i_one);
+    } else {
+      std::string& part = parts[static_cast<size_t>(at - plain.begin())];
+      part = part == "0" ? names_.i_one : absl::StrCat(part, " + ", names_.i_one);
+    }
+  } else if (parts.size() == 1 && !result.has_free) {
+    index->shape.push_back(1);
+    parts.push_back("0");
+  }
+  result.text = absl::StrCat(ViewOf(value, index->shape), "[", absl::StrJoin(parts, ", "), "]");
+  return result;
+}
+
+const Access& StageEmitter::AccessOf(int op, int operand) const {
+  static const Access kNone;
+  for (const Access& access : stage_.iteration.accesses) {
+    if (access.op == op && access.operand == operand) return access;
+  }
+  return kNone;
+}
+
+Tile StageEmitter::Define(absl::string_view base, absl::string_view expression, bool has_free, DType dtype) {
+  Tile tile{names_.names.Unique(base), has_free, dtype};
+  body_.Line(absl::StrCat(tile.name, " = ", expression));
+  return tile;
+}
+
+Tile StageEmitter::Load(const Access& access) {
+  const Value& value = program().values[access.value];
+  const Subscripted source =
+      Subscript(access.value, access.offset, access.strides, stage_.iteration.dims, axes_);
+  const std::string mask = Mask(source.has_partition, source.has_free);
+  auto& cache = source.depends_on_loop ? loads_ : hoisted_loads_;
+  PythonWriter& out = source.depends_on_loop ? body_ : hoisted_;
+  const auto found = cache.find(source.text);
+  if (found != cache.end()) return found->second;
+  const bool widen = !source.has_partition && stage_.partition.tile > 1;
+  Tile tile{names_.names.Unique(absl::StrCat(names_.hbm[access.value], widen ? "_row" : "_tile")),
+            source.has_free, TileDType(value.dtype)};
+  out.Line(absl::StrCat(tile.name, " = nl.load(", source.text, mask, ")"));
+  if (widen) {
+    const std::string row = tile.name;
+    tile.name = names_.names.Unique(absl::StrCat(names_.hbm[access.value], "_tile"));
+    const Dims shape = {stage_.partition.tile, source.has_free ? stage_.free.tile : 1};
+    out.Line(absl::StrCat(tile.name, " = nl.broadcast_to(", row, ", shape=", TupleLiteral(shape), ")"));
+  }
+  cache[source.text] = tile;
+  return tile;
+}
+
+Tile StageEmitter::OperandTile(size_t position, size_t k) {
+  const int index = stage_.stage.ops[position];
+  const Operand& operand = program().ops[index].operands[k];
+  const auto bound = tiles_.find(operand.value);
+  if (bound != tiles_.end()) return bound->second;
+  return Load(AccessOf(index, static_cast<int>(k)));
+}
+
+Tile StageEmitter::WithFreeAxis(const Tile& tile) {
+  if (tile.has_free || stage_.free.tile == 1) return tile;
+  const Dims shape = {stage_.partition.tile, stage_.free.tile};
+  return Define(absl::StrCat(tile.name, "_wide"),
+                absl::StrCat("nl.broadcast_to(", tile.name, ", shape=", TupleLiteral(shape), ")"), true,
+                tile.dtype);
+}
+
+std::string StageEmitter::DTypeArgument(const Op& op, const std::vector<Tile>& tiles) const {
+  if (RowOf(op.fn).yields_bool) return "";
+  // One tile: the result has its type. Several, or a tile and numbers: only all float32 is sure to stay as it
+  // is.
+  const DType wanted = TileDType(op.dtype);
+  const bool alone = op.operands.size() == 1 && tiles.size() == 1;
+  const bool kept = std::all_of(tiles.begin(), tiles.end(), [&](const Tile& t) { return t.dtype == wanted; });
+  if (kept && (alone || wanted == DType::kFloat32)) return "";
+  return absl::StrCat(", dtype=", DTypeLiteral(op.dtype));
+}
+
+void StageEmitter::EmitOp(size_t position) {
+  const int index = stage_.stage.ops[position];
+  const Op& op = program().ops[index];
+  const bool is_row = stage_.stage.extents[position] == Extent::kRow;
+  std::vector<Tile> tiles;
+  std::vector<std::string> texts;
+  bool has_free = false;
+  for (size_t k = 0; k < op.operands.size(); ++k) {
+    if (op.operands[k].immediate.has_value()) {
+      texts.push_back(NumberLiteral(*op.operands[k].immediate, op.operands[k].dtype));
+      continue;
+    }
+    tiles.push_back(OperandTile(position, k));
+    texts.push_back(tiles.back().name);
+    has_free |= tiles.back().has_free;
+  }
+  const Dims shape = {stage_.partition.tile, is_row ? 1 : stage_.free.tile};
+  if (op.fn == Fn::kSelect) {
+    // nl.where wants tiles of one shape, the first branch included; only the second may be a number.
+    for (size_t k = 0, t = 0; k < op.operands.size(); ++k) {
+      if (op.operands[k].immediate.has_value()) {
+        if (k == 2) continue;
+        texts[k] = Define(absl::StrCat(BaseName(op), "_fill"),
+                          absl::StrCat("nl.full(", TupleLiteral({shape[0], has_free ? shape[1] : 1}), ", ",
+                                       texts[k], ", dtype=", DTypeLiteral(op.dtype), ")"),
+                          has_free, op.dtype)
+                       .name;
+      } else {
+        if (has_free) texts[k] = WithFreeAxis(tiles[t]).name;
+        ++t;
+      }
+    }
+  }
+  const FnRow& row = RowOf(op.fn);
+  Tile result;
+  if (op.fn == Fn::kCopy && tiles.empty()) {
+    result = Define(BaseName(op),
+                    absl::StrCat("nl.full(", TupleLiteral(shape), ", ", texts[0],
+                                 ", dtype=", DTypeLiteral(op.dtype), ")"),
+                    !is_row, TileDType(op.dtype));
+  } else if (op.fn == Fn::kCopy && tiles[0].dtype == TileDType(op.dtype)) {
+    result = tiles[0];
+  } else if (row.is_reduction) {
+    Tile whole = WithFreeAxis(tiles[0]);
+    DType dtype = TileDType(op.dtype);
+    if (op.dtype == DType::kBool) {  // extremes of truth values are taken as numbers
+      dtype = DType::kFloat32;
+      if (whole.dtype != dtype) {
+        whole = Define(absl::StrCat(BaseName(op), "_number"),
+                       absl::StrCat("nl.copy(", whole.name, ", dtype=nl.float32)"), true, dtype);
+      }
+    }
+    const std::string type = whole.dtype == dtype ? "" : absl::StrCat(", dtype=", DTypeLiteral(dtype));
+    result = Define(BaseName(op),
+                    absl::StrCat(row.nl_name, "(", whole.name, ", axis=[1]", type, ", keepdims=True)"), false,
+                    dtype);
+  } else {
+    result = Define(BaseName(op),
+                    absl::StrCat(row.nl_name, "(", absl::StrJoin(texts, ", "), DTypeArgument(op, tiles), ")"),
+                    has_free, row.yields_bool ? DType::kBool : TileDType(op.dtype));
+  }
+  Bind(op.result, result);
+}
+
+void StageEmitter::EmitStore(size_t position) {
+  const int index = stage_.stage.ops[position];
+  const Access& access = AccessOf(index, -1);
+  if (!access.is_store) return;
+  const Value& value = program().values[access.value];
+  Tile tile = tiles_[access.value];
+  if (access.extent == Extent::kFull) tile = WithFreeAxis(tile);
+  if (TileDType(value.dtype) != tile.dtype) {
+    tile = Define(absl::StrCat(names_.hbm[access.value], "_cast"),
+                  absl::StrCat("nl.copy(", tile.name, ", dtype=", DTypeLiteral(value.dtype), ")"),
+                  tile.has_free, TileDType(value.dtype));
+  }
+  const Subscripted target =
+      Subscript(access.value, access.offset, access.strides, stage_.iteration.dims, axes_);
+  body_.Line(absl::StrCat("nl.store(", target.text, ", value=", tile.name,
+                          Mask(target.has_partition, target.has_free), ")"));
+}
+
+}  // namespace nkiagent::builtin

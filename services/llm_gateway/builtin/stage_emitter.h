@@ -1,0 +1,137 @@
+// What both kinds of stages share when they are written as NKI source: shapes of HBM tensors, index
+// expressions, loads, tile functions and stores.
+#ifndef SERVICES_LLM_GATEWAY_BUILTIN_STAGE_EMITTER_H_
+#define SERVICES_LLM_GATEWAY_BUILTIN_STAGE_EMITTER_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "services/llm_gateway/builtin/access.h"
+#include "services/llm_gateway/builtin/plan.h"
+#include "services/llm_gateway/builtin/python_writer.h"
+
+namespace nkiagent::builtin {
+
+// A tile on chip. Its shape is (partition tile, free tile), or (partition tile, 1) when it doesn't vary along
+// the free axis. What doesn't vary along the rows is widened to all partitions when it is loaded.
+struct Tile {
+  std::string name;
+  bool has_free = false;
+  DType dtype = DType::kFloat32;  // of the tile itself, which for truth values may differ from the value's
+};
+
+// Names that all stages of a kernel share. Loop variables and index vectors are rebound by each stage; tiles
+// never are.
+struct KernelNames {
+  Names names;
+  std::vector<std::string> hbm;  // by value; empty for values that never leave the chip
+  std::string i_p, i_f, i_one;   // index vectors: partitions, free axis, the single partition of a row
+  std::string i_k, i_kf;         // matmul: contraction on partitions and on the free axis
+  std::string i_m, i_n;          // matmul: rows on the free axis, all columns
+  std::string row, chunk, k;     // loop variables
+};
+
+// How one axis of an iteration is indexed at the place that is being written.
+struct AxisIndex {
+  enum class Kind { kLoop, kPartition, kFree };
+
+  std::string text;  // a sum, without parentheses
+  Kind kind = Kind::kLoop;
+  bool depends_on_loop = false;
+};
+
+class StageEmitter {
+ public:
+  StageEmitter(const KernelPlan& plan, const StagePlan& stage, KernelNames& names);
+  virtual ~StageEmitter() = default;
+
+  // Appends the stage to the kernel's body. UNIMPLEMENTED when an access can't be told in subscripts.
+  absl::Status Emit(PythonWriter* kernel);
+
+ protected:
+  virtual void EmitLoops() = 0;
+  // The line that says what the stage does.
+  virtual std::string Headline() const = 0;
+  // Index vectors beside i_p and i_f, as pairs of name and definition.
+  virtual std::vector<std::pair<std::string, std::string>> MoreIndices() const { return {}; }
+
+  const Program& program() const { return plan_.program; }
+  const StagePlan& stage() const { return stage_; }
+  KernelNames& names() const { return names_; }
+  PythonWriter& body() { return body_; }
+  void Fail(const std::string& message);
+
+  // Loops over the row axes that have one, outermost first; then, if there are several, over tiles of rows.
+  void OpenRowLoops();
+  void OpenRowTileLoop();
+  void CloseLoops();  // all that are open
+  void CloseLoop();   // the innermost
+  void OpenLoop(const std::string& variable, int64_t count, bool in_order);
+  // Sets how the partition and the free axis are indexed; a loop variable is empty while there is one tile
+  // only.
+  void IndexRows(const std::string& row_variable);
+  void IndexColumns(const std::string& chunk_variable);
+  std::vector<AxisIndex>& axes() { return axes_; }
+
+  // The operation at `position` of the stage, on tiles; not for reductions over chunks and not for the
+  // matmul.
+  void EmitOp(size_t position);
+  // Stores its result, if it lies in HBM.
+  void EmitStore(size_t position);
+  Tile OperandTile(size_t position, size_t operand);
+  // The tile as one that varies along the free axis.
+  Tile WithFreeAxis(const Tile& tile);
+  Tile Define(absl::string_view base, absl::string_view expression, bool has_free, DType dtype);
+  // What a tile made by `op` is called.
+  static const std::string& BaseName(const Op& op) { return op.label.empty() ? op.origin : op.label; }
+  void Bind(int value, Tile tile) { tiles_[value] = std::move(tile); }
+  bool IsBound(int value) const { return tiles_.contains(value); }
+  void Forget(int value) { tiles_.erase(value); }
+  // Loads made between the two calls are forgotten at the second: they happened inside a loop.
+  std::map<std::string, Tile> SaveLoads() const { return loads_; }
+  void RestoreLoads(std::map<std::string, Tile> loads) { loads_ = std::move(loads); }
+
+  const Access& AccessOf(int op, int operand) const;
+  // `tensor[subscripts]`. Tells which kinds of axes the subscripts have, and whether a loop changes them.
+  struct Subscripted {
+    std::string text;
+    bool has_partition = false, has_free = false, depends_on_loop = false;
+  };
+  Subscripted Subscript(int value, int64_t offset, const Dims& strides, const Dims& extents,
+                        const std::vector<AxisIndex>& axes);
+  // ", mask=..." for what is ragged and indexed, else "".
+  std::string Mask(bool rows, bool columns) const;
+  std::string RowMask() const;     // "" unless rows are ragged
+  std::string ColumnMask() const;  // likewise
+
+ private:
+  Tile Load(const Access& access);
+  std::string ViewOf(int value, const Dims& shape);
+  std::string DTypeArgument(const Op& op, const std::vector<Tile>& tiles) const;
+
+  const KernelPlan& plan_;
+  const StagePlan& stage_;
+  KernelNames& names_;
+  absl::Status status_;
+
+  PythonWriter views_;    // reshapes of HBM tensors
+  PythonWriter hoisted_;  // loads that no loop changes
+  PythonWriter body_;
+  int open_loops_ = 0;
+  std::map<std::pair<int, Dims>, std::string> view_names_;
+  std::vector<AxisIndex> axes_;
+  std::string row_index_, column_index_;
+  std::map<int, Tile> tiles_;          // by value
+  std::map<std::string, Tile> loads_;  // by source expression
+  std::map<std::string, Tile> hoisted_loads_;
+};
+
+}  // namespace nkiagent::builtin
+
+#endif  // SERVICES_LLM_GATEWAY_BUILTIN_STAGE_EMITTER_H_
