@@ -3,9 +3,13 @@
 //   llm-gateway --port 7603 --metrics_port 7613 --config models.yaml
 #include <yaml-cpp/yaml.h>
 
+#include <memory>
+#include <utility>
+
 #include "common/config/option_set.h"
 #include "common/rpc/runtime.h"
 #include "common/rpc/server.h"
+#include "services/llm_gateway/builtin/builtin_model.h"
 #include "services/llm_gateway/default_models.h"
 #include "services/llm_gateway/gateway.h"
 #include "services/llm_gateway/llm_handler.h"
@@ -49,7 +53,8 @@ int main(int argc, char** argv) {
   if (models->empty()) models = llm_gateway::DefaultModels();
 
   rpc::Runtime runtime({.service = "llm"});
-  auto gateway = llm_gateway::Gateway::Create(options, *std::move(models), nullptr, runtime.metrics());
+  auto gateway = llm_gateway::Gateway::Create(options, *std::move(models),
+                                              std::make_unique<builtin::BuiltinModel>(), runtime.metrics());
   if (!gateway.ok()) return rpc::FailStart(gateway.status());
   llm_gateway::LlmHandler handler(runtime, **gateway);
   auto server =
