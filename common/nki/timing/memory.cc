@@ -193,6 +193,16 @@ void Memory::NextIteration(ir::SymbolId loop) {
   for (const ir::TensorId id : scoped_[static_cast<size_t>(loop)]) {
     Store& s = stores_[static_cast<size_t>(id)];
     s.current = (s.current + 1) % s.copies.size();
+    Copy& copy = s.copies[s.current];
+    for (const Use& u : copy.uses) {
+      for (const auto& [time, user] : {std::pair(u.read, u.reader), std::pair(u.written, u.writer)}) {
+        if (time <= copy.free) continue;
+        copy.free = time;
+        copy.last_user = user;
+      }
+      copy.changed = ++clock_;
+    }
+    copy.uses.clear();
   }
 }
 
@@ -200,7 +210,7 @@ double Memory::ReadyToRead(const ir::Access& access, const Region& region, Resou
   const Store& s = StoreOf(access);
   double ready = 0;
   bool known = false;
-  for (const Use& u : s.copies[s.current]) {
+  for (const Use& u : s.copies[s.current].uses) {
     if (u.written == 0 || !Overlap(u.region, region)) continue;
     known = true;
     ready = std::max(ready, u.written + (u.writer == user ? 0 : kSemaphoreNs));
@@ -211,9 +221,9 @@ double Memory::ReadyToRead(const ir::Access& access, const Region& region, Resou
 double Memory::ReadyToWrite(const ir::Access& access, const Region& region, Resource user,
                             bool accumulate) const {
   const Store& s = StoreOf(access);
-  double ready = 0;
-  bool known = false;
-  for (const Use& u : s.copies[s.current]) {
+  double ready = s.copies[s.current].free;
+  bool known = ready > 0;
+  for (const Use& u : s.copies[s.current].uses) {
     if (!Overlap(u.region, region)) continue;
     known = true;
     // One engine keeps its own order; the DMA pool has none.
@@ -226,7 +236,7 @@ double Memory::ReadyToWrite(const ir::Access& access, const Region& region, Reso
 
 Memory::Use& Memory::UseOf(const ir::Access& access, const Region& region) {
   Store& s = StoreOf(access);
-  std::vector<Use>& uses = s.copies[s.current];
+  std::vector<Use>& uses = s.copies[s.current].uses;
   for (Use& u : uses) {
     if (Same(u.region, region)) return u;
   }
@@ -257,7 +267,7 @@ void Memory::Read(const ir::Access& access, const Region& region, Resource user,
   // What was written as one piece is remembered as one piece.
   Store& s = StoreOf(access);
   bool known = false;
-  for (Use& u : s.copies[s.current]) {
+  for (Use& u : s.copies[s.current].uses) {
     if (!Overlap(u.region, region)) continue;
     known = true;
     u.changed = ++clock_;
@@ -284,8 +294,9 @@ void Memory::Write(const ir::Access& access, const Region& region, Resource user
 
 void Memory::Extrapolate(uint64_t since, const PerResource& by) {
   for (Store& s : stores_) {
-    for (std::vector<Use>& uses : s.copies) {
-      for (Use& u : uses) {
+    for (Copy& copy : s.copies) {
+      if (copy.changed > since) copy.free += by[static_cast<size_t>(copy.last_user)];
+      for (Use& u : copy.uses) {
         if (u.changed <= since) continue;
         if (u.written > 0) u.written += by[static_cast<size_t>(u.writer)];
         if (u.read > 0) u.read += by[static_cast<size_t>(u.reader)];

@@ -62,8 +62,15 @@ class Memory {
     Resource reader = Resource::kSync;
     uint64_t changed = 0;
   };
+  struct Copy {
+    std::vector<Use> uses;
+    // The end of the last use by the iteration that had this copy before: it is handed on as a whole.
+    double free = 0;
+    Resource last_user = Resource::kSync;
+    uint64_t changed = 0;
+  };
   struct Store {
-    std::vector<std::vector<Use>> copies;
+    std::vector<Copy> copies;
     size_t current = 0;
     // The latest use that was moved by Extrapolate: what skipped iterations touched elsewhere in the tensor.
     double skipped_written = 0;

@@ -1,6 +1,8 @@
 #include "common/nki/timing/timeline.h"
 
 #include <algorithm>
+#include <limits>
+#include <utility>
 
 namespace nkiagent::nki::timing {
 namespace {
@@ -27,6 +29,8 @@ void Timeline::AddGap(Gap gap) {
 }
 
 void Timeline::Take(double start, double length) {
+  taken_ += length;
+  front_ = start + length;
   if (start >= tail_) {
     AddGap({tail_, start});
     tail_ = start + length;
@@ -44,6 +48,7 @@ void Timeline::Take(double start, double length) {
 
 Timeline::Span Timeline::Pour(double ready, double work) {
   Span span;
+  taken_ += work;
   bool started = false;
   const auto use = [&](double from, double amount) {
     if (!started) span.start = from;
@@ -73,15 +78,40 @@ Timeline::Span Timeline::Pour(double ready, double work) {
     use(from, work);
     tail_ = span.end;
   }
+  front_ = span.end;
   return span;
 }
 
-void Timeline::Shift(double by) {
-  tail_ += by;
-  for (Gap& g : gaps_) {
-    g.begin += by;
-    g.end += by;
+double Timeline::Room() const {
+  if (front_ >= tail_) return std::numeric_limits<double>::infinity();
+  for (const Gap& g : gaps_) {
+    if (g.begin <= front_ && front_ < g.end) return g.end - front_;
   }
+  return 0;
+}
+
+void Timeline::Repeat(double since, double by, double work) {
+  taken_ += work;
+  if (front_ >= tail_) {
+    tail_ += by;
+    for (Gap& g : gaps_) {
+      if (g.begin < since) continue;
+      g.begin += by;
+      g.end += by;
+    }
+  } else {
+    std::vector<Gap> kept;
+    for (const Gap& g : gaps_) {
+      if (g.end <= front_ || g.begin >= front_ + by) {
+        kept.push_back(g);
+        continue;
+      }
+      if (g.begin < front_) kept.push_back({g.begin, front_});
+      if (g.end > front_ + by) kept.push_back({front_ + by, g.end});
+    }
+    gaps_ = std::move(kept);
+  }
+  front_ += by;
 }
 
 }  // namespace nkiagent::nki::timing

@@ -23,21 +23,31 @@ class Timeline {
   };
   Span Pour(double ready, double work);
 
-  // When the last work ends.
+  // When the latest work ends, and when the work placed last ends.
   double tail() const { return tail_; }
-  // Moves everything by `by` nanoseconds.
-  void Shift(double by);
+  double front() const { return front_; }
+  // All work so far, in nanoseconds.
+  double taken() const { return taken_; }
+
+  // How much time there is from front() to the next work; unlimited at the tail.
+  double Room() const;
+  // Repeats for `by` nanoseconds what has been placed since front() was `since`: at the tail with its gaps,
+  // else as one busy stretch.
+  void Repeat(double since, double by, double work);
 
  private:
   struct Gap {
     double begin = 0;
     double end = 0;
   };
-  // How far back instructions are moved ahead: the compiler's window is finite too.
-  static constexpr size_t kMaxGaps = 24;
+  // How far back an instruction is moved ahead of others: the compiler's window is finite. 8 fits the
+  // published matmul whose loads and products only partly overlap (published_test.cc).
+  static constexpr size_t kMaxGaps = 8;
   void AddGap(Gap gap);
 
   double tail_ = 0;
+  double front_ = 0;
+  double taken_ = 0;
   std::vector<Gap> gaps_;  // ascending, all before tail_
 };
 

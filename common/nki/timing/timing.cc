@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/nki/timing/cost.h"
+#include "common/nki/timing/invariant.h"
 #include "common/nki/timing/machine.h"
 #include "common/nki/timing/memory.h"
 #include "common/nki/timing/timeline.h"
@@ -24,8 +25,10 @@ constexpr double kNsPerUs = 1000;
 // An engine or memory busy for at least this part of the latency is what binds.
 constexpr double kBindingShare = 0.5;
 
-// Loops of fewer trips are always placed iteration by iteration.
-constexpr int64_t kAlwaysExact = 4;
+// Loops of no more trips, and inner loops that execute no more instructions, are always placed iteration by
+// iteration.
+constexpr int64_t kExactTrips = 4;
+constexpr int64_t kExactInstructions = 64;
 // Iterations after which a loop is extrapolated by its average even if it has not become periodic.
 constexpr int64_t kPatience = 64;
 constexpr int kPeriods[] = {1, 2, 4, 8};
@@ -80,6 +83,8 @@ Resource ResourceOf(Engine e) {
 // The state of the simulation after an iteration.
 struct Snapshot {
   PerResource tail{};
+  PerResource front{};
+  PerResource taken{};
   PerResource finish{};
   Totals totals;
   std::vector<InstrTotals> instrs;  // of the loop
@@ -94,6 +99,9 @@ class Simulator {
                                [](const ir::Symbol& s) { return s.kind != ir::SymbolKind::kLoop; });
     FindClearedByMatmul();
     Number(p.body);
+    const std::vector<int> depths = HoistDepths(p);
+    std::vector<const ir::Loop*> loops;
+    NumberLoops(p.body, loops, depths);
     instr_totals_.resize(instrs_.size());
   }
 
@@ -115,6 +123,27 @@ class Simulator {
         Number(std::get<std::unique_ptr<ir::Loop>>(node.item)->body);
       }
     }
+  }
+
+  // For each instruction, the symbols of the loops that it is moved out of.
+  void NumberLoops(const std::vector<ir::Node>& body, std::vector<const ir::Loop*>& loops,
+                   const std::vector<int>& depths) {
+    for (const ir::Node& node : body) {
+      if (std::holds_alternative<ir::Instr>(node.item)) {
+        const auto depth = static_cast<size_t>(depths[hoisted_from_.size()]);
+        hoisted_from_.emplace_back(loops.end() - static_cast<std::ptrdiff_t>(depth), loops.end());
+        continue;
+      }
+      loops.push_back(std::get<std::unique_ptr<ir::Loop>>(node.item).get());
+      NumberLoops(loops.back()->body, loops, depths);
+      loops.pop_back();
+    }
+  }
+
+  bool IsHoisted(size_t n) const {
+    return std::any_of(hoisted_from_[n].begin(), hoisted_from_[n].end(), [this](const ir::Loop* l) {
+      return symbols_[static_cast<size_t>(l->symbol)] != l->start;
+    });
   }
 
   static bool IsMasked(const ir::Instr& i) {
@@ -173,7 +202,11 @@ class Simulator {
 
   Snapshot Take(size_t begin, size_t end) const {
     Snapshot s;
-    for (size_t r = 0; r < timelines_.size(); ++r) s.tail[r] = timelines_[r].tail();
+    for (size_t r = 0; r < timelines_.size(); ++r) {
+      s.tail[r] = timelines_[r].tail();
+      s.front[r] = timelines_[r].front();
+      s.taken[r] = timelines_[r].taken();
+    }
     s.finish = finish_;
     s.totals = totals_;
     s.instrs.assign(instr_totals_.begin() + static_cast<std::ptrdiff_t>(begin),
@@ -182,22 +215,30 @@ class Simulator {
     return s;
   }
 
-  // The shortest period, in iterations, after which the last three stretches of `history` advance alike; 0 if
-  // none.
+  // Whether resource `r` advances alike in the last three stretches of `step` snapshots, and can go on so.
+  static bool IsSteady(const std::deque<Snapshot>& history, size_t step, size_t r) {
+    const size_t last = history.size() - 1;
+    const auto alike = [&](const PerResource Snapshot::*field) {
+      const auto at = [&](size_t back) { return (history[last - back * step].*field)[r]; };
+      const double a = at(0) - at(1), b = at(1) - at(2), c = at(2) - at(3);
+      const double slack = kSameNs + kSamePart * std::abs(a);
+      return std::abs(a - b) <= slack && std::abs(b - c) <= slack;
+    };
+    if (!alike(&Snapshot::tail) || !alike(&Snapshot::front) || !alike(&Snapshot::taken)) return false;
+    const double tail = history[last].tail[r] - history[last - step].tail[r];
+    const double taken = history[last].taken[r] - history[last - step].taken[r];
+    // Work that goes into an old gap as well as to the tail will use that gap up.
+    return tail == 0 || taken <= tail + kSameNs + kSamePart * tail;
+  }
+
+  // The shortest period, in iterations, of the loop with this history; 0 if none.
   static int PeriodOf(const std::deque<Snapshot>& history) {
     for (const int period : kPeriods) {
       const auto step = static_cast<size_t>(period);
       if (history.size() < 3 * step + 1) return 0;
-      const size_t last = history.size() - 1;
-      bool same = true;
-      for (size_t r = 0; r < kResourceCount && same; ++r) {
-        const double a = history[last].tail[r] - history[last - step].tail[r];
-        const double b = history[last - step].tail[r] - history[last - 2 * step].tail[r];
-        const double c = history[last - 2 * step].tail[r] - history[last - 3 * step].tail[r];
-        const double slack = kSameNs + kSamePart * std::abs(a);
-        same = std::abs(a - b) <= slack && std::abs(b - c) <= slack;
-      }
-      if (same) return period;
+      bool steady = true;
+      for (size_t r = 0; r < kResourceCount && steady; ++r) steady = IsSteady(history, step, r);
+      if (steady) return period;
     }
     return 0;
   }
@@ -205,7 +246,12 @@ class Simulator {
   void RunLoop(const ir::Loop& loop, size_t& n) {
     const size_t begin = n;
     n += CountInstrs(loop.body);
-    if (loop.trips <= kAlwaysExact && !Exhausted()) {
+    const bool inner = std::all_of(loop.body.begin(), loop.body.end(), [](const ir::Node& node) {
+      return std::holds_alternative<ir::Instr>(node.item);
+    });
+    const bool small =
+        inner && loop.trips <= kExactInstructions / static_cast<int64_t>(std::max<size_t>(n - begin, 1));
+    if ((loop.trips <= kExactTrips || small) && !Exhausted()) {
       for (int64_t trip = 0; trip < loop.trips; ++trip) Iterate(loop, trip, begin);
       return;
     }
@@ -218,14 +264,15 @@ class Simulator {
       history.push_back(Take(begin, n));
       if (history.size() > kHistory) history.pop_front();
       int period = PeriodOf(history);
-      if (period == 0 && (Exhausted() || trip >= kPatience)) {
+      const bool forced = period == 0 && (Exhausted() || trip >= kPatience);
+      if (forced) {
         period = static_cast<int>(history.size() - 1) / (Exhausted() ? 1 : 2);
         period = std::max(period, 1);
       }
       if (period == 0) continue;
       // One iteration is kept for the end: its masks may differ. Not so when time has run out.
-      const int64_t keep = Exhausted() ? 0 : 1;
-      const int64_t times = (left - keep) / period;
+      int64_t times = (left - (Exhausted() ? 0 : 1)) / period;
+      if (!forced) times = std::min(times, RoomFor(history, period));
       if (times < 1) continue;
       Extrapolate(history, period, static_cast<double>(times), begin);
       trip += times * period;
@@ -234,13 +281,29 @@ class Simulator {
     }
   }
 
+  // How often the last period fits into the gaps that it fills.
+  int64_t RoomFor(const std::deque<Snapshot>& history, int period) const {
+    const Snapshot& last = history.back();
+    const Snapshot& from = history[history.size() - 1 - static_cast<size_t>(period)];
+    double times = static_cast<double>(std::numeric_limits<int32_t>::max());
+    times *= times;
+    for (size_t r = 0; r < kResourceCount; ++r) {
+      const double step = last.front[r] - from.front[r];
+      if (step > 0 && last.tail[r] == from.tail[r]) times = std::min(times, timelines_[r].Room() / step);
+    }
+    return static_cast<int64_t>(times);
+  }
+
   void Extrapolate(const std::deque<Snapshot>& history, int period, double times, size_t begin) {
     const Snapshot& last = history.back();
     const Snapshot& from = history[history.size() - 1 - static_cast<size_t>(period)];
     PerResource by{};
     for (size_t r = 0; r < kResourceCount; ++r) {
-      by[r] = times * (last.tail[r] - from.tail[r]);
-      timelines_[r].Shift(by[r]);
+      const double taken = last.taken[r] - from.taken[r];
+      // Never faster than its work, should the loop not be periodic.
+      by[r] = times * std::max({last.tail[r] - from.tail[r], last.front[r] - from.front[r], taken});
+      if (last.tail[r] == from.tail[r]) by[r] = times * (last.front[r] - from.front[r]);
+      timelines_[r].Repeat(from.front[r], by[r], times * taken);
       // What it did in this period ends later; what it did before keeps its time.
       if (last.finish[r] > from.finish[r]) finish_[r] += by[r];
     }
@@ -268,6 +331,7 @@ class Simulator {
 
   std::vector<const ir::Instr*> instrs_;
   std::vector<bool> masked_;
+  std::vector<std::vector<const ir::Loop*>> hoisted_from_;
   std::vector<Work> fixed_;  // of instructions without masks
 
   std::array<Timeline, kResourceCount> timelines_;
@@ -301,7 +365,7 @@ void Simulator::Execute(size_t n) {
   const ir::Instr& instr = *instrs_[n];
   const Work work = masked_[n] ? WorkOf(p_, instr, symbols_, in_psum_) : fixed_[n];
   ++steps_;
-  if (work.skipped) return;
+  if (work.skipped || IsHoisted(n)) return;
   const auto* dst0 = std::get_if<ir::Access>(&instr.dst[0]);
   if (instr.op == isa::Opcode::kMemset && instr.attrs.value == 0 && dst0 != nullptr &&
       cleared_by_matmul_[static_cast<size_t>(ir::StorageOf(p_, dst0->tensor))]) {

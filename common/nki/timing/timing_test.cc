@@ -182,6 +182,39 @@ TEST(Timeline, PoursWorkAroundWhatIsThere) {
   EXPECT_DOUBLE_EQ(s.end, 190);
 }
 
+TEST(Timeline, RepeatsASteadyStretchAtItsEnd) {
+  Timeline t;
+  t.Take(0, 10);
+  t.Take(20, 10);  // a gap of 10 in front
+  t.Repeat(10, 40, 20);
+  EXPECT_DOUBLE_EQ(t.tail(), 70);
+  EXPECT_DOUBLE_EQ(t.taken(), 40);
+  EXPECT_DOUBLE_EQ(t.Find(0, 10), 50);  // the last gap of the repeated stretch
+}
+
+TEST(Timeline, RepeatsInsideAGapAsFarAsItGoes) {
+  Timeline t;
+  t.Take(100, 10);
+  t.Take(0, 10);
+  EXPECT_DOUBLE_EQ(t.Room(), 90);
+  t.Repeat(0, 50, 50);
+  EXPECT_DOUBLE_EQ(t.Find(0, 40), 60);
+  EXPECT_DOUBLE_EQ(t.tail(), 110);
+}
+
+TEST(Estimate, LoopInvariantInstructionsRunOnce) {
+  const Estimate e = EstimateOf([](auto& b) {
+    const TensorId x = b.Sbuf("x", {128, 512}), sum = b.Sbuf("sum", {128, 512});
+    b.Emit(Opcode::kMemset, {b.Whole(x)});
+    b.Emit(Opcode::kMemset, {b.Whole(sum)});
+    b.BeginLoop("i", 10);
+    const TensorId twice = b.Sbuf("twice", {128, 512});
+    b.Emit(Opcode::kTensorScalar, {b.Whole(twice)}, {b.Whole(x), Imm(2)}, Op(AluOp::kMultiply));
+    b.Emit(Opcode::kTensorTensor, {b.Whole(sum)}, {b.Whole(sum), b.Whole(twice)}, Op(AluOp::kAdd));
+  });
+  EXPECT_EQ(e.instructions, 2 + 1 + 10);
+}
+
 TEST(Estimate, OneInstructionTakesItsIntervalAndItsLatency) {
   const Estimate e = EstimateOf([](auto& b) {
     b.Emit(Opcode::kMemset, {b.Whole(b.Sbuf("x", {128, 1120}))});
@@ -274,7 +307,7 @@ TEST(Estimate, ABillionIterationsCostNoMoreThanAFew) {
     b.BeginLoop("i", 1000, LoopKind::kSequential);
     b.BeginLoop("j", 1000, LoopKind::kSequential);
     b.BeginLoop("k", 1000, LoopKind::kSequential);
-    b.Emit(Opcode::kMemset, {b.Whole(t)});
+    b.Emit(Opcode::kTensorScalar, {b.Whole(t)}, {b.Whole(t), Imm(2)}, Op(AluOp::kMultiply));
   });
   EXPECT_EQ(e.instructions, 1000000000);
   EXPECT_NEAR(Busy(e, Engine::kVector), 1e9, 1);
