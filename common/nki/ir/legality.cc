@@ -89,15 +89,15 @@ std::vector<Diagnostic> CheckInstr(const Program& program, const Instr& instr) {
 
 std::vector<Diagnostic> CheckTensor(const Tensor& tensor) {
   std::vector<Diagnostic> found;
-  const auto report = [&](Severity severity, absl::string_view rule, std::string message, std::string limit,
-                          std::string actual, absl::string_view hint) {
-    found.push_back({severity, std::string(rule), std::move(message), tensor.loc.line, tensor.loc.column,
-                     std::move(limit), std::move(actual), std::string(hint)});
+  const auto report = [&](absl::string_view rule, std::string message, std::string limit, std::string actual,
+                          absl::string_view hint) {
+    found.push_back({Severity::kError, std::string(rule), std::move(message), tensor.loc.line,
+                     tensor.loc.column, std::move(limit), std::move(actual), std::string(hint)});
   };
   if (isa::IsHbm(tensor.buffer)) return found;
   const absl::string_view memory = isa::Name(tensor.buffer);
   if (tensor.shape.size() < 2) {
-    report(Severity::kError, "err_insufficient_rank",
+    report("err_insufficient_rank",
            absl::StrCat("Insufficient rank: tensor '", tensor.name, "' in ", memory, " has shape ",
                         legality::ShapeText(tensor.shape), "; it needs a partition axis and a free axis"),
            "rank >= 2", absl::StrCat("rank ", tensor.shape.size()),
@@ -107,7 +107,7 @@ std::vector<Diagnostic> CheckTensor(const Tensor& tensor) {
   const auto axis = static_cast<size_t>(tensor.partition_axis);
   const int64_t partitions = tensor.shape[axis];
   if (partitions > isa::kMaxPartitions) {
-    report(Severity::kError, "err_num_partition_exceed_arch_limit",
+    report("err_num_partition_exceed_arch_limit",
            absl::StrCat("number of partitions ", partitions, " of tensor '", tensor.name, "' ",
                         legality::ShapeText(tensor.shape), " in ", memory,
                         " exceeds the architecture limit of ", isa::kMaxPartitions),
@@ -119,20 +119,12 @@ std::vector<Diagnostic> CheckTensor(const Tensor& tensor) {
   const int64_t most = tensor.buffer == isa::Buffer::kPsum ? int64_t{isa::kPsumBanks} * isa::kPsumBankBytes
                                                            : int64_t{isa::kSbufUsableBytesPerPartition};
   if (bytes > most) {
-    report(Severity::kError, "err_size_of_dimension_exceed_arch_limit",
+    report("err_size_of_dimension_exceed_arch_limit",
            absl::StrCat("one tile of tensor '", tensor.name, "' ", legality::ShapeText(tensor.shape), " ",
                         isa::Name(tensor.dtype), " needs ", bytes, " bytes per partition of ", memory,
                         ", which has ", most),
            absl::StrCat(most, " bytes per partition"), absl::StrCat(bytes, " bytes per partition"),
            "use a smaller free size and loop over the pieces");
-  }
-  if (axis != 0) {
-    report(Severity::kWarning, "err_leading_dimension_of_tensor_must_be_partition",
-           absl::StrCat("tensor '", tensor.name, "' ", legality::ShapeText(tensor.shape), " in ", memory,
-                        " has ", axis,
-                        " block axis/axes in front of its partition axis; block dimensions are deprecated"),
-           "partition axis first", absl::StrCat("partition axis ", axis),
-           "fold the block axes into the free axes, or create one tile in each iteration");
   }
   return found;
 }

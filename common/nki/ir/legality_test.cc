@@ -564,15 +564,5 @@ TEST(TensorLegality, OneTileFitsItsMemory) {
   EXPECT_EQ(CheckTensor(t).size(), 1u);
 }
 
-TEST(TensorLegality, BlockAxesAreDeprecated) {
-  Tensor t;
-  t.name = "t";
-  t.shape = {4, 128, 512};
-  t.partition_axis = 1;
-  ASSERT_EQ(CheckTensor(t).size(), 1u);
-  EXPECT_EQ(CheckTensor(t)[0].rule, "err_leading_dimension_of_tensor_must_be_partition");
-  EXPECT_EQ(CheckTensor(t)[0].severity, Severity::kWarning);
-}
-
 }  // namespace
 }  // namespace nkiagent::nki::ir

@@ -53,7 +53,7 @@ struct Life {
 
 class LifeFinder {
  public:
-  explicit LifeFinder(const ir::Program& p) : p_(p), lives_(p.tensors.size()) {
+  explicit LifeFinder(const ir::Program& p) : p_(p), renewing_(RenewingLoops(p)), lives_(p.tensors.size()) {
     Flatten(p.body, -1);
     for (size_t n = 0; n < instrs_.size(); ++n) Use(n);
   }
@@ -83,7 +83,7 @@ class LifeFinder {
       if (a == nullptr) return;
       const auto id = static_cast<size_t>(ir::StorageOf(p_, a->tensor));
       size_t begin = n, end = n;
-      for (int l = loop; l != -1 && loops_[static_cast<size_t>(l)].symbol != p_.tensors[id].scope;
+      for (int l = loop; l != -1 && loops_[static_cast<size_t>(l)].symbol != renewing_[id];
            l = loops_[static_cast<size_t>(l)].parent) {
         begin = loops_[static_cast<size_t>(l)].begin;
         end = loops_[static_cast<size_t>(l)].end - 1;
@@ -98,6 +98,7 @@ class LifeFinder {
   }
 
   const ir::Program& p_;
+  const std::vector<ir::SymbolId> renewing_;
   std::vector<std::pair<const ir::Instr*, int>> instrs_;
   std::vector<FlatLoop> loops_;
   std::vector<Life> lives_;
@@ -107,6 +108,7 @@ class LifeFinder {
 void Grant(const ir::Program& p, const LifeFinder& finder, isa::Buffer buffer, int64_t capacity, int most,
            std::vector<int>& counts) {
   const std::vector<Life>& lives = finder.lives();
+  const std::vector<ir::SymbolId> renewing = RenewingLoops(p);
   std::vector<int64_t> change(finder.instr_count() + 1, 0);
   std::vector<size_t> scoped;
   for (size_t id = 0; id < p.tensors.size(); ++id) {
@@ -114,7 +116,7 @@ void Grant(const ir::Program& p, const LifeFinder& finder, isa::Buffer buffer, i
     if (t.buffer != buffer || t.view_of != ir::kNoTensor || lives[id].begin == SIZE_MAX) continue;
     change[lives[id].begin] += Footprint(t);
     change[lives[id].end + 1] -= Footprint(t);
-    if (t.scope != -1) scoped.push_back(id);
+    if (renewing[id] != -1) scoped.push_back(id);
   }
   int64_t now = 0, peak = 0;
   for (int64_t c : change) {
@@ -154,6 +156,22 @@ Region RegionOf(const ir::Program& program, const ir::Access& access, absl::Span
   return r;
 }
 
+std::vector<ir::SymbolId> RenewingLoops(const ir::Program& program) {
+  ir::SymbolId grid = -1;
+  const std::vector<ir::Node>* body = &program.body;
+  while (body->size() == 1) {
+    const auto* loop = std::get_if<std::unique_ptr<ir::Loop>>(&body->front().item);
+    if (loop == nullptr || (*loop)->kind != ir::LoopKind::kSpmd) break;
+    grid = (*loop)->symbol;
+    body = &(*loop)->body;
+  }
+  std::vector<ir::SymbolId> renewing;
+  for (const ir::Tensor& t : program.tensors) {
+    renewing.push_back(t.scope == -1 && !isa::IsHbm(t.buffer) ? grid : t.scope);
+  }
+  return renewing;
+}
+
 std::vector<int> BufferCounts(const ir::Program& program) {
   std::vector<int> counts(program.tensors.size(), 1);
   const LifeFinder finder(program);
@@ -181,11 +199,13 @@ Memory::Memory(const ir::Program& program)
     for (const ir::Operand& o : i.dst) mark(o, written);
   });
   const std::vector<int> counts = BufferCounts(program);
+  const std::vector<ir::SymbolId> renewing = RenewingLoops(program);
   for (size_t id = 0; id < stores_.size(); ++id) {
     const ir::Tensor& t = program.tensors[id];
     if (t.view_of != ir::kNoTensor || !written[id] || (isa::IsHbm(t.buffer) && !read[id])) continue;
     stores_[id].copies.resize(static_cast<size_t>(counts[id]));
-    if (t.scope != -1) scoped_[static_cast<size_t>(t.scope)].push_back(static_cast<ir::TensorId>(id));
+    if (renewing[id] != -1)
+      scoped_[static_cast<size_t>(renewing[id])].push_back(static_cast<ir::TensorId>(id));
   }
 }
 

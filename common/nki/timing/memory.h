@@ -25,6 +25,10 @@ struct Region {
 };
 Region RegionOf(const ir::Program& program, const ir::Access& access, absl::Span<const int64_t> symbols);
 
+// The loop in whose iterations each tensor is made anew, by tensor id: its scope, or the innermost dimension of the launch
+// grid for on-chip tensors of the kernel, which every program of the grid has for itself; -1 = once.
+std::vector<ir::SymbolId> RenewingLoops(const ir::Program& program);
+
 // How many copies of each tensor fit the chip at once, by storage id: at least 1; more for tensors made anew
 // in each iteration, those loaded by DMA first.
 std::vector<int> BufferCounts(const ir::Program& program);
