@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import importlib.abc
 import json
+import sys
 
 import neuronxcc.nki.compiler  # noqa: F401  imported before a request comes, so that a kernel's own import is free
 import neuronxcc.nki.isa  # noqa: F401
@@ -19,7 +21,22 @@ from nki_frontend.source import trace_source
 from nki_frontend.tracer import TensorSpec, Traced
 
 MAX_DIAGNOSTICS = 100
+# Kernels see shapes, not tensors of a framework; importing one would cost seconds for nothing.
+FRAMEWORKS = frozenset({"torch", "torch_xla", "torch_neuronx", "jax", "tensorflow"})
 MAX_TEXT = 2000
+
+
+class _NoFrameworks(importlib.abc.MetaPathFinder):
+    """Refuses what the SDK's kernels never need."""
+
+    def find_spec(self, name: str, path: object, target: object = None) -> None:
+        if name.partition(".")[0] in FRAMEWORKS:
+            raise ModuleNotFoundError(
+                f"No module named '{name}': a kernel's source is compiled without its framework", name=name
+            )
+
+
+sys.meta_path.insert(0, _NoFrameworks())
 
 
 def handle(payload: bytes) -> bytes:

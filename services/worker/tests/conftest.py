@@ -19,7 +19,8 @@ F_ADD_SEALS, F_SEAL_SHRINK, F_SEAL_GROW = 1033, 2, 4
 
 def start_parent(name: str, module: str) -> nki_sandbox.WarmParent:
     """A warm parent that runs a Python module, with the environment that services give."""
-    search_path = [HERE.parent, HERE, pathlib.Path(nki_sandbox.__file__).parent]
+    frontend = HERE.parents[2] / "common" / "nki" / "frontend"
+    search_path = [HERE.parent, HERE, frontend, pathlib.Path(nki_sandbox.__file__).parent]
     environment = [
         "PYTHONPATH=" + ":".join(str(path) for path in search_path),
         "PYTHONDONTWRITEBYTECODE=1",

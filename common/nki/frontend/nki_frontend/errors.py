@@ -9,6 +9,10 @@ from types import CodeType, FrameType
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _OURS = (_HERE + os.sep, os.path.join(os.path.dirname(_HERE), "neuronxcc") + os.sep)
+# The name under which a kernel given as source text appears in tracebacks.
+KERNEL_FILE = "<kernel>"
+# Whether the trace under way is of such a kernel; set by source.py.
+in_kernel_file = False
 _is_ours: dict[CodeType, bool] = {}
 _positions: dict[CodeType, list] = {}
 
@@ -79,11 +83,18 @@ def _ours(code: CodeType) -> bool:
 
 
 def user_frame() -> FrameType | None:
-    """The innermost frame that is not the tracer's own."""
+    """The innermost frame of the kernel: of its source text if it has one, else the first that is not the tracer's."""
     frame = sys._getframe(1)
-    while frame is not None and _ours(frame.f_code):
+    first = None
+    while frame is not None:
+        if frame.f_code.co_filename == KERNEL_FILE:
+            return frame
+        if first is None and not _ours(frame.f_code):
+            first = frame
+            if not in_kernel_file:
+                break
         frame = frame.f_back
-    return frame
+    return first
 
 
 def frame_location(frame: FrameType | None) -> tuple[int, int]:

@@ -73,6 +73,13 @@ def declare(shape: object, dtype: object, buffer: object, name: str, what: str) 
                 actual=f"partition axis {axis} is the last",
                 hint="add a free axis of size 1",
             )
+        if axis > 0:
+            trace.warn(
+                "err_leading_dimension_of_tensor_must_be_partition",
+                f"shape {sizes} has {axis} block axes in front of its partition axis; block dimensions are deprecated",
+                hint="fold them into the free axes, or create one tile in each iteration",
+                loc=loc,
+            )
         if memory == PSUM:
             free = kind.itemsize
             for n in sizes[axis + 1 :]:

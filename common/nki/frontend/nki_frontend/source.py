@@ -9,13 +9,13 @@ import linecache
 import types
 from typing import Any
 
+from . import errors
 from .context import MAX_INSTRUCTIONS, Options
-from .errors import Diagnostic, NkiError
+from .errors import KERNEL_FILE, Diagnostic, NkiError
 from .jit import Kernel, check_annotation
 from .loops import python_range
 from .tracer import TensorSpec, Traced, _python_error, trace_kernel
 
-FILE_NAME = "<kernel>"
 MAX_SOURCE_BYTES = 1 << 20
 _RANGE, _ANNOTATED = "__nki_range__", "__nki_annotated__"
 
@@ -43,11 +43,11 @@ class _Rewriter(ast.NodeTransformer):
 
 def load(source: str) -> dict:
     """The namespace that the source makes. Raises what it raises."""
-    linecache.cache[FILE_NAME] = (len(source), None, source.splitlines(keepends=True), FILE_NAME)
-    tree = _Rewriter().visit(ast.parse(source, FILE_NAME))
-    code = compile(ast.fix_missing_locations(tree), FILE_NAME, "exec", dont_inherit=True)
+    linecache.cache[KERNEL_FILE] = (len(source), None, source.splitlines(keepends=True), KERNEL_FILE)
+    tree = _Rewriter().visit(ast.parse(source, KERNEL_FILE))
+    code = compile(ast.fix_missing_locations(tree), KERNEL_FILE, "exec", dont_inherit=True)
     module = types.ModuleType("nki_kernel_source")
-    module.__file__ = FILE_NAME
+    module.__file__ = KERNEL_FILE
     module.__dict__[_RANGE] = python_range
     module.__dict__[_ANNOTATED] = check_annotation
     exec(code, module.__dict__)  # noqa: S102  the caller's sandbox is what contains it
@@ -79,6 +79,18 @@ def trace_source(
             limit=f"{MAX_SOURCE_BYTES} bytes",
             actual=f"{len(source)} characters",
         )
+    errors.in_kernel_file = True
+    try:
+        return _trace_loaded(
+            source, entry, inputs, Options(target, sdk, tuple(grid), max_instructions), scalars or {}
+        )
+    finally:
+        errors.in_kernel_file = False
+
+
+def _trace_loaded(
+    source: str, entry: str, inputs: list[TensorSpec], options: Options, scalars: dict
+) -> Traced:
     try:
         namespace = load(source)
     except SyntaxError as e:
@@ -93,11 +105,10 @@ def trace_source(
     kernel = _entry(namespace, entry)
     if isinstance(kernel, Traced):
         return kernel
-    arguments = list(inputs)
+    signature = inspect.signature(kernel.function)
     try:
-        bound = inspect.signature(kernel.function).bind(*arguments, **(scalars or {}))
+        signature.bind(*inputs, **scalars)
     except TypeError as e:
-        signature = inspect.signature(kernel.function)
         return _failed(
             "err_kernel_signature",
             f"{entry}{signature} can't be called with the task's inputs: {e}",
@@ -106,12 +117,11 @@ def trace_source(
             line=kernel.function.__code__.co_firstlineno,
             hint="declare one parameter for each input, in this order",
         )
-    del bound
     return trace_kernel(
         kernel.function,
-        arguments,
-        dict(scalars or {}),
-        Options(target, sdk, tuple(grid), max_instructions),
+        list(inputs),
+        dict(scalars),
+        options,
         name=entry,
         mutable=_mutable(kernel, inputs),
         flags=kernel.flags,

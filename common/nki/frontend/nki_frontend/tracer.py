@@ -12,7 +12,7 @@ import _nki
 
 from . import context, dtypes
 from .context import INPUT, LOCAL, OUTPUT, SHARED_HBM, SPMD, Buffer, Instr, Loop, Options, Trace
-from .errors import Diagnostic, NkiError, Retrace, _ours
+from .errors import KERNEL_FILE, Diagnostic, NkiError, Retrace, _ours
 from .expr import Expr
 from .lowering import lower
 from .tile import Tensor
@@ -245,7 +245,9 @@ def _finish(trace: Trace, grid: tuple, error: Diagnostic | None) -> Traced:
             for b in trace.outputs:
                 b.role = LOCAL
             trace.outputs.clear()
-        found, program = _nki.build(lower(trace, grid), complete=error is None)
+        found: list = []
+        if error is None or error.rule != "err_program_too_large":
+            found, program = _nki.build(lower(trace, grid), complete=error is None)
         diagnostics = [Diagnostic(**d) for d in found]
     except (ValueError, OverflowError) as e:
         if error is None:
@@ -312,10 +314,10 @@ _RULES = {
 def _python_error(e: BaseException, rule: str = "", message: str = "", hint: str = "") -> Diagnostic:
     """A Python exception as a finding, at the kernel's innermost line."""
     line = column = 0
-    for frame, lineno in traceback.walk_tb(e.__traceback__):
-        if not _ours(frame.f_code):
-            line = lineno
-            column = _column(e, frame)
+    frames = [(f, n) for f, n in traceback.walk_tb(e.__traceback__) if not _ours(f.f_code)]
+    own = [(f, n) for f, n in frames if f.f_code.co_filename == KERNEL_FILE]
+    for frame, lineno in (own or frames)[-1:]:
+        line, column = lineno, _column(e, frame)
     name = type(e).__name__
     text = message or (f"{name}: {e}" if str(e) else name)
     return Diagnostic(

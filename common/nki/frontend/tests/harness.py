@@ -6,6 +6,7 @@ import pathlib
 import textwrap
 
 import numpy as np
+
 from nki_frontend import dtypes
 from nki_frontend.simulate import check, execute
 from nki_frontend.source import load, trace_source
@@ -35,7 +36,7 @@ def trace(source: str, arrays=(), grid: tuple = ()) -> Traced:
         named = specs(arrays, source)
     except Exception:  # noqa: BLE001  the trace itself tells what is wrong with the source
         named = [TensorSpec(f"x{i}", a.shape, a.dtype) for i, a in enumerate(arrays)]
-    return trace_source(source, "nki_kernel", named, grid=grid)
+    return trace_source(source, "nki_kernel", named, grid=grid, max_instructions=10_000)
 
 
 def run(source: str, arrays, grid: tuple = (), seed: int = 0) -> list[np.ndarray]:

@@ -282,8 +282,8 @@ CASES = {
         [X],
     ),
     "err_program_too_large": (
-        body("for i in range(500000):\n    nl.store(out, 0.0)"),
-        body("for i in nl.affine_range(500000):\n    nl.store(out, 0.0)"),
+        body("for i in range(20000):\n    nl.store(out, 0.0)"),
+        body("for i in nl.affine_range(20000):\n    nl.store(out, 0.0)"),
         [X],
     ),
     "err_index_not_affine": (

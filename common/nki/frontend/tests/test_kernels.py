@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from harness import KERNELS, run
+
 from nki_frontend.source import load
 
 NAMES = sorted(p.stem for p in KERNELS.glob("*.py"))

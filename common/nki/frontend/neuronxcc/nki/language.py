@@ -5,6 +5,7 @@
 import sys as _sys
 
 import numpy as _np
+
 from nki_frontend import operators as _operators  # noqa: F401  (gives tensors their operators)
 from nki_frontend.dtypes import bfloat16, float8_e4m3, float8_e5m2, tfloat32
 from nki_frontend.expr import arange, mgrid

@@ -1,9 +1,10 @@
 """Attention forward for one head, optionally causal: scores, softmax, weighted sum; the scores are transposed on chip."""
 
+import numpy as np
+
 import neuronxcc.nki as nki
 import neuronxcc.nki.isa as nisa
 import neuronxcc.nki.language as nl
-import numpy as np
 
 CAUSAL = True
 

@@ -1,8 +1,9 @@
 """Average pooling with square windows: the tile is indexed as five axes and two of them are reduced."""
 
+import numpy as np
+
 import neuronxcc.nki as nki
 import neuronxcc.nki.language as nl
-import numpy as np
 
 POOL = 3
 

@@ -1,8 +1,9 @@
 """A condition on two loop indices: those loops are unrolled, the innermost stays a loop."""
 
+import numpy as np
+
 import neuronxcc.nki as nki
 import neuronxcc.nki.language as nl
-import numpy as np
 
 
 @nki.jit

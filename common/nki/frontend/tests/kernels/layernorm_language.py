@@ -1,8 +1,9 @@
 """Layer norm with nl functions alone."""
 
+import numpy as np
+
 import neuronxcc.nki as nki
 import neuronxcc.nki.language as nl
-import numpy as np
 
 
 @nki.jit

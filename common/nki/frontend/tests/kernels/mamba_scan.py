@@ -1,9 +1,10 @@
 """Fused selective scan: an exponential decay, a scan along the sequence, a sum over states."""
 
+import numpy as np
+
 import neuronxcc.nki as nki
 import neuronxcc.nki.isa as nisa
 import neuronxcc.nki.language as nl
-import numpy as np
 
 
 @nki.jit

@@ -1,8 +1,9 @@
 """One 128 x 128 by 128 x 512 product."""
 
+import numpy as np
+
 import neuronxcc.nki as nki
 import neuronxcc.nki.language as nl
-import numpy as np
 
 
 @nki.jit

@@ -1,8 +1,9 @@
 """Product whose row and column tiles are grouped in blocks of two, each loaded once for the block."""
 
+import numpy as np
+
 import neuronxcc.nki as nki
 import neuronxcc.nki.language as nl
-import numpy as np
 
 
 @nki.jit

@@ -1,8 +1,9 @@
 """Tiled product that loads a whole row of left tiles and column of right tiles before it multiplies."""
 
+import numpy as np
+
 import neuronxcc.nki as nki
 import neuronxcc.nki.language as nl
-import numpy as np
 
 
 @nki.jit

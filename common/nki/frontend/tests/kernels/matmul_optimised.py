@@ -1,8 +1,9 @@
 """Product blocked in all three dimensions, partial sums kept in SBUF between blocks of the contraction."""
 
+import numpy as np
+
 import neuronxcc.nki as nki
 import neuronxcc.nki.language as nl
-import numpy as np
 
 
 @nki.jit

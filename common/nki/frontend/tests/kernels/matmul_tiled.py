@@ -1,9 +1,10 @@
 """Product of any multiple of the tile sizes; the left operand comes transposed."""
 
+import numpy as np
+
 import neuronxcc.nki as nki
 import neuronxcc.nki.isa as nisa
 import neuronxcc.nki.language as nl
-import numpy as np
 
 
 @nki.jit

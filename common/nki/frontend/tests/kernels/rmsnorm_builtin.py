@@ -1,8 +1,9 @@
 """nl.rms_norm with a weight row that is broadcast over partitions."""
 
+import numpy as np
+
 import neuronxcc.nki as nki
 import neuronxcc.nki.language as nl
-import numpy as np
 
 
 @nki.jit

@@ -1,8 +1,9 @@
 """Rotary embedding: the two halves of the head dimension are turned against each other."""
 
+import numpy as np
+
 import neuronxcc.nki as nki
 import neuronxcc.nki.language as nl
-import numpy as np
 
 
 @nki.jit

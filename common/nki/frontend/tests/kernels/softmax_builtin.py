@@ -1,9 +1,10 @@
 """nl.softmax of a bfloat16 tile."""
 
 import ml_dtypes
+import numpy as np
+
 import neuronxcc.nki as nki
 import neuronxcc.nki.language as nl
-import numpy as np
 
 RTOL = 2e-2
 

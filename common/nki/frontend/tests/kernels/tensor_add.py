@@ -1,8 +1,9 @@
 """Tensor addition by one program over row tiles of 128."""
 
+import numpy as np
+
 import neuronxcc.nki as nki
 import neuronxcc.nki.language as nl
-import numpy as np
 
 
 @nki.jit

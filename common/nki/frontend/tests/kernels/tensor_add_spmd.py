@@ -1,8 +1,9 @@
 """Tensor addition with one program of the launch grid for each 128 x 256 tile."""
 
+import numpy as np
+
 import neuronxcc.nki as nki
 import neuronxcc.nki.language as nl
-import numpy as np
 
 GRID = (2, 3)
 

@@ -1,8 +1,9 @@
 """Every row holds a flattened 6 x 10 matrix; each is transposed by walking the free axis in another order."""
 
+import numpy as np
+
 import neuronxcc.nki as nki
 import neuronxcc.nki.language as nl
-import numpy as np
 
 HEIGHT, WIDTH = 6, 10
 

@@ -1,9 +1,10 @@
 """Two results, values from max8 and their positions, and logical operations on the way."""
 
+import numpy as np
+
 import neuronxcc.nki as nki
 import neuronxcc.nki.isa as nisa
 import neuronxcc.nki.language as nl
-import numpy as np
 
 
 @nki.jit
