@@ -10,11 +10,6 @@
 namespace nkiagent::nki::check {
 namespace {
 
-__extension__ using Wide = __int128;
-constexpr int64_t kFar = int64_t{1} << 62;
-
-int64_t Saturate(Wide v) { return static_cast<int64_t>(std::clamp<Wide>(v, -kFar, kFar)); }
-
 void Walk(Facts& facts, const std::vector<ir::Node>& body, int loop, bool runs) {
   for (const ir::Node& node : body) {
     if (const auto* instr = std::get_if<ir::Instr>(&node.item)) {
@@ -46,17 +41,6 @@ bool Facts::IsInside(int inner, int outer) const {
 int Facts::ScopeOf(ir::TensorId tensor) const {
   const ir::SymbolId scope = program.tensors[static_cast<size_t>(tensor)].scope;
   return scope == -1 ? -1 : loop_of_symbol[static_cast<size_t>(scope)];
-}
-
-ir::Range Facts::RangeOf(const ir::Affine& a, absl::Span<const int64_t> shape) const {
-  Wide lo = a.constant, hi = a.constant;
-  const auto extend = [&](int64_t k, ir::Range v) {
-    lo += Wide{k} * (k >= 0 ? v.min : v.max);
-    hi += Wide{k} * (k >= 0 ? v.max : v.min);
-  };
-  for (const ir::Affine::Term& t : a.terms) extend(t.coefficient, ranges[static_cast<size_t>(t.symbol)]);
-  for (size_t d = 0; d < a.dims.size() && d < shape.size(); ++d) extend(a.dims[d], {0, shape[d] - 1});
-  return {Saturate(lo), Saturate(hi)};
 }
 
 bool Facts::Writes(const InstrFacts& instr, const ir::Access& dst) const {

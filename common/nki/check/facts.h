@@ -47,8 +47,10 @@ struct Facts {
   bool IsInside(int inner, int outer) const;
   // The loop whose iterations create the tensor; -1 = kernel level.
   int ScopeOf(ir::TensorId tensor) const;
-  // Range of an affine expression over all iterations, ignoring masks; saturates at +-2^62.
-  ir::Range RangeOf(const ir::Affine& a, absl::Span<const int64_t> shape) const;
+  // Range of an affine expression over all iterations, ignoring masks.
+  ir::Range RangeOf(const ir::Affine& a, absl::Span<const int64_t> shape) const {
+    return ir::RangeOf(a, shape, ranges);
+  }
   // Whether `instr` can write something: it runs, and the mask of its destination is not always false.
   bool Writes(const InstrFacts& instr, const ir::Access& dst) const;
 };

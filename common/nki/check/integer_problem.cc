@@ -4,21 +4,18 @@
 #include <cstddef>
 #include <utility>
 
+#include "common/nki/ir/saturate.h"
+
 namespace nkiagent::nki::check {
 namespace {
 
-// Products of two 64-bit numbers, and sums of a few thousand of them, fit.
-__extension__ using Wide = __int128;
+using ir::Saturate;
+using ir::Wide;
 
 // Numbers beyond this make a problem undecided; with them a sum of products could leave 128 bits.
 constexpr int64_t kLargest = int64_t{1} << 56;
 
 bool IsSmall(int64_t v) { return v >= -kLargest && v <= kLargest; }
-
-int64_t Saturate(Wide v) {
-  constexpr Wide kFar = Wide{1} << 62;
-  return static_cast<int64_t>(std::clamp<Wide>(v, -kFar, kFar));
-}
 
 // Rounds of propagation before bisection takes over; what converges slowly is better split.
 constexpr int kMaxRounds = 16;

@@ -8,11 +8,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/nki/check/rules.h"
+#include "common/nki/ir/saturate.h"
 
 namespace nkiagent::nki::check {
 namespace {
 
-__extension__ using Wide = __int128;
+using ir::Wide;
 
 bool IsOutput(const ir::Program& p, ir::TensorId id) {
   return std::find(p.outputs.begin(), p.outputs.end(), id) != p.outputs.end();

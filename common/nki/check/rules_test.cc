@@ -1,10 +1,12 @@
 #include <functional>
+#include <random>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "absl/strings/match.h"
 #include "common/nki/check/check.h"
+#include "common/nki/ir/serialize.h"
 #include "common/nki/ir/testing/program_builder.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -358,6 +360,31 @@ TEST(Capacity, CountsOneBlockWhereEachIterationUsesItsOwn) {
 
 TEST(Capacity, CountsAllBlocksThatASecondLoopReads) {
   EXPECT_THAT(RulesOf([](auto& b) { Blocks(b, false); }), ::testing::ElementsAre("sbuf_spill"));
+}
+
+TEST(Check, TakesAnyProgramThatParses) {
+  ProgramBuilder b;
+  RowCopy(b, 500, 4, true);
+  const SymbolId q = b.FloorDiv(Sym(0), 3);
+  const TensorId z = b.Output("z", {512, 4}), acc = b.Sbuf("acc", {4, 128, 4}, DType::kFloat32, 1);
+  const SymbolId i = b.BeginLoop("j", 4);
+  b.Emit(Opcode::kTensorTensor, {Tile(acc, {128, 4}, {Sym(i), Dim(0), Dim(1)})},
+         {Tile(acc, {128, 4}, {Sym(i), Dim(0), Dim(1)}), Tile(acc, {128, 4}, {Const(0), Dim(0), Dim(1)})},
+         Op(AluOp::kAdd));
+  Copy(b, Rows(z, i, 4), Tile(acc, {128, 4}, {Sym(i), Dim(0), Dim(1)}, {Sym(i) - Dim(1)}));
+  static_cast<void>(q);
+  const std::string bytes = ir::Serialize(b.Build());
+  std::mt19937 rng(11);
+  int parsed = 0;
+  for (int round = 0; round < 20000; ++round) {
+    std::string mutated = bytes;
+    for (int k = 0; k < 1 + round % 4; ++k) mutated[rng() % mutated.size()] = static_cast<char>(rng());
+    const absl::StatusOr<ir::Program> p = ir::Parse(mutated);
+    if (!p.ok()) continue;
+    ++parsed;
+    EXPECT_LE(Check(*p).size(), kMaxFindings);
+  }
+  EXPECT_GT(parsed, 1000);
 }
 
 TEST(Check, StopsCountingAtItsLimit) {

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/nki/ir/legality_rules.h"
+#include "common/nki/ir/saturate.h"
 
 namespace nkiagent::nki::ir::legality {
 namespace {
@@ -105,7 +106,7 @@ int64_t FreeStride(const OperandView& o, size_t d) {
   int64_t weight = 1;
   for (size_t k = o.tensor->shape.size(); k-- > 0;) {
     if (k != static_cast<size_t>(o.tensor->partition_axis)) {
-      stride += weight * o.access->index[k].DimCoefficient(d);
+      stride = SaturatingAdd(stride, SaturatingMul(weight, o.access->index[k].DimCoefficient(d)));
       weight *= o.tensor->shape[k];
     }
   }
@@ -121,7 +122,7 @@ int FreeAxes(const OperandView& o) {
     const int64_t size = o.access->shape[d];
     if (size == 1) continue;
     const int64_t stride = FreeStride(o, d);
-    if (axes > 0 && stride == inner_stride * inner_size) {
+    if (axes > 0 && stride == SaturatingMul(inner_stride, inner_size)) {
       inner_size *= size;
     } else {
       ++axes;

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/nki/ir/legality_rules.h"
+#include "common/nki/ir/saturate.h"
 
 namespace nkiagent::nki::ir::legality {
 namespace {
@@ -105,8 +106,9 @@ Verdict MatmulBank(const InstrView& v) {
     weight *= o.tensor->shape[k];
   }
   int64_t last = element - 1;  // of the tile, relative to its first byte
-  for (size_t d = 1; d < o.access->shape.size(); ++d)
-    last += offset.DimCoefficient(d) * (o.access->shape[d] - 1);
+  for (size_t d = 1; d < o.access->shape.size(); ++d) {
+    last = SaturatingAdd(last, SaturatingMul(offset.DimCoefficient(d), o.access->shape[d] - 1));
+  }
   int64_t start = offset.constant % isa::kPsumBankBytes;
   const bool known = std::all_of(offset.terms.begin(), offset.terms.end(), [](const Affine::Term& t) {
     return t.coefficient % isa::kPsumBankBytes == 0;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstddef>
 
+#include "common/nki/ir/saturate.h"
+
 namespace nkiagent::nki::ir {
 namespace {
 
@@ -27,8 +29,8 @@ void CollectLoopRanges(const std::vector<Node>& body, std::vector<Range>& ranges
 Range RangeOf(const Affine& a, absl::Span<const int64_t> shape, absl::Span<const Range> symbol_ranges) {
   Range r{a.constant, a.constant};
   const auto extend = [&r](int64_t coefficient, Range v) {
-    r.min += coefficient * (coefficient >= 0 ? v.min : v.max);
-    r.max += coefficient * (coefficient >= 0 ? v.max : v.min);
+    r.min = SaturatingAdd(r.min, SaturatingMul(coefficient, coefficient >= 0 ? v.min : v.max));
+    r.max = SaturatingAdd(r.max, SaturatingMul(coefficient, coefficient >= 0 ? v.max : v.min));
   };
   for (const Affine::Term& t : a.terms) extend(t.coefficient, symbol_ranges[static_cast<size_t>(t.symbol)]);
   for (size_t d = 0; d < a.dims.size() && d < shape.size(); ++d) extend(a.dims[d], {0, shape[d] - 1});

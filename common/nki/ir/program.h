@@ -225,7 +225,7 @@ struct Range {
 // Range of each symbol over its loop, or over its argument for derived symbols. Loops with zero trips give
 // {start, start}.
 std::vector<Range> SymbolRanges(const Program& program);
-// Range of `a` for tile dimensions 0..shape[d]-1 and the given symbol ranges.
+// Range of `a` for tile dimensions 0..shape[d]-1 and the given symbol ranges; saturates at +-2^62.
 Range RangeOf(const Affine& a, absl::Span<const int64_t> shape, absl::Span<const Range> symbol_ranges);
 
 // Values of derived symbols (kFloorDiv, kMod), computed in place after the loop symbols in `values` have been

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdlib>
 
+#include "common/nki/ir/saturate.h"
 #include "common/nki/timing/machine.h"
 
 namespace nkiagent::nki::timing {
@@ -203,7 +204,7 @@ class Coster {
         int64_t stride = 0, weight = isa::SizeOf(t.dtype());
         for (size_t k = t.tensor->shape.size(); k-- > 0;) {
           if (k == static_cast<size_t>(t.tensor->partition_axis)) continue;
-          stride += weight * t.access->index[k].DimCoefficient(d);
+          stride = ir::SaturatingAdd(stride, ir::SaturatingMul(weight, t.access->index[k].DimCoefficient(d)));
           weight *= t.tensor->shape[k];
         }
         return std::abs(stride) > kFastStrideBytes;
@@ -284,7 +285,7 @@ int64_t StrideOf(const ir::Program& p, const ir::Access& a, size_t d) {
   int64_t stride = 0, weight = 1;
   for (size_t k = t.shape.size(); k-- > 0;) {
     if (!isa::IsHbm(t.buffer) && k == static_cast<size_t>(t.partition_axis)) continue;
-    stride += weight * a.index[k].DimCoefficient(d);
+    stride = ir::SaturatingAdd(stride, ir::SaturatingMul(weight, a.index[k].DimCoefficient(d)));
     weight *= t.shape[k];
   }
   return stride;
@@ -299,7 +300,7 @@ bool UnmaskedShape(const ir::Access& access, absl::Span<const int64_t> symbols, 
   std::vector<int64_t> hi(access.shape.size());
   for (size_t d = 0; d < hi.size(); ++d) hi[d] = access.shape[d] - 1;
   for (const ir::Affine& m : access.mask) {
-    const int64_t base = m.Base(symbols);
+    const int64_t base = ir::Saturate(m.Base(symbols));
     size_t dim = 0;
     int used = 0;
     for (size_t d = 0; d < m.dims.size() && d < hi.size(); ++d) {

@@ -3,7 +3,10 @@
 #include <algorithm>
 #include <cstddef>
 #include <memory>
+#include <tuple>
+#include <utility>
 
+#include "common/nki/ir/saturate.h"
 #include "common/nki/timing/machine.h"
 
 namespace nkiagent::nki::timing {
@@ -25,7 +28,8 @@ bool Overlap(const Region& a, const Region& b) {
 
 bool Same(const Region& a, const Region& b) { return a.view == b.view && a.axes == b.axes; }
 
-// Bytes per partition that all blocks of a tensor take; whole banks in PSUM.
+// Bytes per partition that all blocks of a tensor take; whole banks in PSUM. SBUF tiles of few partitions lie
+// side by side in quadrants of 32.
 int64_t Footprint(const ir::Tensor& t) {
   int64_t bytes = isa::SizeOf(t.dtype);
   int64_t blocks = 1;
@@ -36,6 +40,8 @@ int64_t Footprint(const ir::Tensor& t) {
   if (t.buffer == isa::Buffer::kPsum) {
     bytes = (bytes + isa::kPsumBankBytes - 1) / isa::kPsumBankBytes * isa::kPsumBankBytes;
   }
+  const int64_t quadrants = (t.shape[static_cast<size_t>(t.partition_axis)] + 31) / 32;
+  if (t.buffer == isa::Buffer::kSbuf && quadrants < 4) bytes = (bytes * quadrants + 3) / 4;
   return bytes * blocks;
 }
 
@@ -45,9 +51,11 @@ struct FlatLoop {
   size_t begin = 0, end = 0;  // instructions [begin, end)
 };
 
+// Instruction n reads at position 2n and writes at 2n + 1, so that a result may take the place of an operand
+// that ends.
 struct Life {
   size_t begin = SIZE_MAX;
-  size_t end = 0;
+  size_t end = 0;       // inclusive
   bool loaded = false;  // by DMA
 };
 
@@ -59,6 +67,12 @@ class LifeFinder {
   }
   const std::vector<Life>& lives() const { return lives_; }
   size_t instr_count() const { return instrs_.size(); }
+  // The instructions [first, second) of the innermost loop around one of them.
+  std::pair<size_t, size_t> LoopAround(size_t n) const {
+    const int l = instrs_[n].second;
+    if (l == -1) return {0, instrs_.size()};
+    return {loops_[static_cast<size_t>(l)].begin, loops_[static_cast<size_t>(l)].end};
+  }
 
  private:
   void Flatten(const std::vector<ir::Node>& body, int parent) {
@@ -82,11 +96,11 @@ class LifeFinder {
       const auto* a = std::get_if<ir::Access>(&o);
       if (a == nullptr) return;
       const auto id = static_cast<size_t>(ir::StorageOf(p_, a->tensor));
-      size_t begin = n, end = n;
+      size_t begin = 2 * n + (written ? 1 : 0), end = begin;
       for (int l = loop; l != -1 && loops_[static_cast<size_t>(l)].symbol != renewing_[id];
            l = loops_[static_cast<size_t>(l)].parent) {
-        begin = loops_[static_cast<size_t>(l)].begin;
-        end = loops_[static_cast<size_t>(l)].end - 1;
+        begin = std::min(begin, 2 * loops_[static_cast<size_t>(l)].begin + 1);
+        end = std::max(end, 2 * loops_[static_cast<size_t>(l)].end - 1);
       }
       Life& life = lives_[id];
       life.begin = std::min(life.begin, begin);
@@ -104,30 +118,43 @@ class LifeFinder {
   std::vector<Life> lives_;
 };
 
+struct Peak {
+  int64_t bytes = 0;
+  size_t position = 0;
+};
+
+Peak PeakOf(const ir::Program& p, const LifeFinder& finder, isa::Buffer buffer) {
+  const std::vector<Life>& lives = finder.lives();
+  std::vector<int64_t> change(2 * finder.instr_count() + 2, 0);
+  for (size_t id = 0; id < p.tensors.size(); ++id) {
+    if (p.tensors[id].buffer != buffer || lives[id].begin == SIZE_MAX) continue;
+    change[lives[id].begin] += Footprint(p.tensors[id]);
+    change[lives[id].end + 1] -= Footprint(p.tensors[id]);
+  }
+  Peak peak;
+  int64_t now = 0;
+  for (size_t at = 0; at < change.size(); ++at) {
+    now += change[at];
+    if (now > peak.bytes) peak = {now, at};
+  }
+  return peak;
+}
+
 // Hands out what a memory has left over its peak use, tile by tile.
 void Grant(const ir::Program& p, const LifeFinder& finder, isa::Buffer buffer, int64_t capacity, int most,
            std::vector<int>& counts) {
   const std::vector<Life>& lives = finder.lives();
   const std::vector<ir::SymbolId> renewing = RenewingLoops(p);
-  std::vector<int64_t> change(finder.instr_count() + 1, 0);
-  std::vector<size_t> scoped;
+  std::vector<size_t> renewed;
   for (size_t id = 0; id < p.tensors.size(); ++id) {
-    const ir::Tensor& t = p.tensors[id];
-    if (t.buffer != buffer || t.view_of != ir::kNoTensor || lives[id].begin == SIZE_MAX) continue;
-    change[lives[id].begin] += Footprint(t);
-    change[lives[id].end + 1] -= Footprint(t);
-    if (renewing[id] != -1) scoped.push_back(id);
+    const bool used = p.tensors[id].buffer == buffer && lives[id].begin != SIZE_MAX;
+    if (used && renewing[id] != -1) renewed.push_back(id);
   }
-  int64_t now = 0, peak = 0;
-  for (int64_t c : change) {
-    now += c;
-    peak = std::max(peak, now);
-  }
-  int64_t left = capacity - peak;
-  std::stable_sort(scoped.begin(), scoped.end(),
+  int64_t left = capacity - PeakOf(p, finder, buffer).bytes;
+  std::stable_sort(renewed.begin(), renewed.end(),
                    [&](size_t a, size_t b) { return lives[a].loaded > lives[b].loaded; });
   for (int round = 1; round < most; ++round) {
-    for (const size_t id : scoped) {
+    for (const size_t id : renewed) {
       const int64_t bytes = Footprint(p.tensors[id]);
       if (bytes > left) continue;
       left -= bytes;
@@ -145,7 +172,8 @@ Region RegionOf(const ir::Program& program, const ir::Access& access, absl::Span
     const ir::Affine& e = access.index[k];
     int64_t lo = e.Base(symbols), hi = lo;
     for (size_t d = 0; d < e.dims.size(); ++d) {
-      (e.dims[d] > 0 ? hi : lo) += e.dims[d] * (access.shape[d] - 1);
+      int64_t& bound = e.dims[d] > 0 ? hi : lo;
+      bound = ir::SaturatingAdd(bound, ir::SaturatingMul(e.dims[d], access.shape[d] - 1));
     }
     if (access.indirect_axis == static_cast<int32_t>(k)) {
       lo = 0;
@@ -179,6 +207,30 @@ std::vector<int> BufferCounts(const ir::Program& program) {
   Grant(program, finder, isa::Buffer::kPsum, int64_t{isa::kPsumBanks} * isa::kPsumBankBytes, kMaxPsumCopies,
         counts);
   return counts;
+}
+
+Spill SpillOf(const ir::Program& program) {
+  const LifeFinder finder(program);
+  const Peak peak = PeakOf(program, finder, isa::Buffer::kSbuf);
+  int64_t excess = peak.bytes - isa::kSbufUsableBytesPerPartition;
+  Spill spill;
+  if (excess <= 0) return spill;
+  std::tie(spill.begin, spill.end) = finder.LoopAround(peak.position / 2);
+  // The fewest tiles that make room.
+  std::vector<const ir::Tensor*> alive;
+  for (size_t id = 0; id < program.tensors.size(); ++id) {
+    const Life& life = finder.lives()[id];
+    const bool there = life.begin <= peak.position && peak.position <= life.end;
+    if (there && program.tensors[id].buffer == isa::Buffer::kSbuf) alive.push_back(&program.tensors[id]);
+  }
+  std::stable_sort(alive.begin(), alive.end(),
+                   [](const ir::Tensor* a, const ir::Tensor* b) { return Footprint(*a) > Footprint(*b); });
+  for (const ir::Tensor* t : alive) {
+    if (excess <= 0) break;
+    excess -= Footprint(*t);
+    spill.bytes += isa::kMaxPartitions * static_cast<double>(Footprint(*t));
+  }
+  return spill;
 }
 
 Memory::Memory(const ir::Program& program)

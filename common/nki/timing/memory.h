@@ -25,13 +25,22 @@ struct Region {
 };
 Region RegionOf(const ir::Program& program, const ir::Access& access, absl::Span<const int64_t> symbols);
 
-// The loop in whose iterations each tensor is made anew, by tensor id: its scope, or the innermost dimension of the launch
-// grid for on-chip tensors of the kernel, which every program of the grid has for itself; -1 = once.
+// The loop in whose iterations each tensor is made anew, by tensor id: its scope, or the innermost dimension
+// of the launch grid for on-chip tensors of the kernel, which every program of the grid has for itself; -1 =
+// once.
 std::vector<ir::SymbolId> RenewingLoops(const ir::Program& program);
 
 // How many copies of each tensor fit the chip at once, by storage id: at least 1; more for tensors made anew
 // in each iteration, those loaded by DMA first.
 std::vector<int> BufferCounts(const ir::Program& program);
+
+// What the compiler has to move to HBM and back because the tiles alive at once exceed SBUF: the fewest tiles
+// that make room at the worst instruction, in every iteration of the loop around it.
+struct Spill {
+  double bytes = 0;           // one way, over all partitions; 0 = nothing is spilled
+  size_t begin = 0, end = 0;  // that loop's instructions, in program order
+};
+Spill SpillOf(const ir::Program& program);
 
 class Memory {
  public:

@@ -432,12 +432,24 @@ void Simulator::Execute(size_t n) {
 Estimate Simulator::Result() const {
   Estimate e;
   e.latency_us = *std::max_element(finish_.begin(), finish_.end()) / kNsPerUs;
-  for (size_t k = 0; k < totals_.busy_ns.size(); ++k) {
-    e.busy_us[k] = totals_.busy_ns[k] / kNsPerUs;
-    e.share[k] = e.latency_us > 0 ? e.busy_us[k] / e.latency_us : 0;
-  }
   e.hbm_read_bytes = totals_.hbm_read;
   e.hbm_written_bytes = totals_.hbm_written;
+  if (const Spill spill = SpillOf(p_); spill.bytes > 0) {
+    // The tiles come and go between dependent instructions, so nothing hides it.
+    double times = 0;
+    for (size_t n = spill.begin; n < spill.end; ++n) times = std::max(times, instr_totals_[n].executed);
+    const double bytes = spill.bytes * times;
+    e.spill_bytes = 2 * bytes;
+    e.spill_us = e.spill_bytes / (kDmaEngines * kDmaBytesPerNs) / kNsPerUs;
+    e.latency_us += e.spill_us;
+    e.hbm_read_bytes += bytes;
+    e.hbm_written_bytes += bytes;
+  }
+  for (size_t k = 0; k < totals_.busy_ns.size(); ++k) {
+    e.busy_us[k] = totals_.busy_ns[k] / kNsPerUs;
+    if (k == static_cast<size_t>(Engine::kDma)) e.busy_us[k] += e.spill_us;
+    e.share[k] = e.latency_us > 0 ? e.busy_us[k] / e.latency_us : 0;
+  }
   e.sbuf_bytes = totals_.sbuf;
   e.psum_bytes = totals_.psum;
   e.flops = totals_.flops;

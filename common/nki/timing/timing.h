@@ -48,6 +48,8 @@ struct LineCost {
 
 struct Estimate {
   double latency_us = 0;  // from the first instruction to the last byte stored
+  // Of these, what moving tiles between SBUF and HBM takes because they don't fit (a rough figure).
+  double spill_us = 0;
 
   // Time each engine works, indexed by isa::Engine; kDma is the pool of 16 engines. share = busy / latency.
   std::array<double, isa::kEngineCount> busy_us{};
@@ -55,6 +57,7 @@ struct Estimate {
 
   // Bytes moved over the whole program. On-chip bytes count what instructions read and write, HBM bytes what
   // DMAs do.
+  double spill_bytes = 0;  // both ways; part of the HBM bytes
   double hbm_read_bytes = 0;
   double hbm_written_bytes = 0;
   double sbuf_bytes = 0;

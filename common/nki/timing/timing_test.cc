@@ -1,8 +1,11 @@
 #include "common/nki/timing/timing.h"
 
 #include <functional>
+#include <random>
+#include <string>
 #include <vector>
 
+#include "common/nki/ir/serialize.h"
 #include "common/nki/ir/testing/program_builder.h"
 #include "common/nki/timing/cost.h"
 #include "common/nki/timing/machine.h"
@@ -356,17 +359,75 @@ TEST(Estimate, VectorAndGpSimdShareThePortOfSbuf) {
 TEST(BufferCounts, GiveWhatIsLeftToTilesThatAreLoaded) {
   ProgramBuilder b;
   const TensorId x = b.Input("x", {4, 128, 11264}), y = b.Output("y", {4, 128, 11264});
+  const TensorId w = b.Sbuf("w", {128, 11264});
+  b.Emit(Opcode::kMemset, {b.Whole(w)});
   const SymbolId i = b.BeginLoop("i", 4);
-  // 44 KiB each: two of them leave 88 KiB.
-  const TensorId t = b.Sbuf("t", {128, 11264}), r = b.Sbuf("r", {128, 11264});
+  // 44 KiB each; three are alive in the addition, so one of four fits twice.
+  const TensorId r = b.Sbuf("r", {128, 11264}), t = b.Sbuf("t", {128, 11264});
   const auto tile = [&](TensorId id) { return Tile(id, {128, 11264}, {Sym(i), Dim(0), Dim(1)}); };
   b.Emit(Opcode::kDmaCopy, {b.Whole(t)}, {tile(x)});
-  b.Emit(Opcode::kTensorScalar, {b.Whole(r)}, {b.Whole(t), Imm(2)}, Op(AluOp::kMultiply));
+  b.Emit(Opcode::kTensorTensor, {b.Whole(r)}, {b.Whole(t), b.Whole(w)}, Op(AluOp::kAdd));
+  b.Emit(Opcode::kTensorTensor, {b.Whole(r)}, {b.Whole(r), b.Whole(t)}, Op(AluOp::kAdd));
   b.Emit(Opcode::kDmaCopy, {tile(y)}, {b.Whole(r)});
   const ir::Program p = b.Build();
   const std::vector<int> counts = BufferCounts(p);
   EXPECT_EQ(counts[static_cast<size_t>(t)], 2);
-  EXPECT_EQ(counts[static_cast<size_t>(r)], 2);
+  EXPECT_EQ(counts[static_cast<size_t>(r)], 1);
+  EXPECT_EQ(counts[static_cast<size_t>(w)], 1);
+}
+
+TEST(Estimate, TilesBeyondSbufAreSpilled) {
+  // Three tiles of 64 KiB per partition, 16 KiB too many: one of them goes to HBM and back.
+  const Estimate e = EstimateOf([](auto& b) {
+    const TensorId x = b.Sbuf("x", {128, 16384}), y = b.Sbuf("y", {128, 16384}),
+                   z = b.Sbuf("z", {128, 16384});
+    const TensorId sum = b.Sbuf("sum", {128, 1});
+    for (const TensorId t : {x, y, z}) b.Emit(Opcode::kMemset, {b.Whole(t)});
+    for (const TensorId t : {x, y, z}) {
+      Attrs a = Op(AluOp::kAdd);
+      a.axes = {1};
+      b.Emit(Opcode::kTensorReduce, {b.Whole(sum)}, {b.Whole(t)}, a);
+    }
+  });
+  EXPECT_DOUBLE_EQ(e.spill_bytes, 2.0 * 128 * 65536);
+  EXPECT_NEAR(e.spill_us, 2.0 * 128 * 65536 / (16 * 8.5) / 1000, 1e-6);
+}
+
+TEST(Estimate, TakesAnyProgramThatParses) {
+  ProgramBuilder b;
+  Stream(b, 6, 2, true);
+  const std::string bytes = ir::Serialize(b.Build());
+  std::mt19937 rng(5);
+  TimingOptions options;
+  options.max_simulated_instructions = 1000;
+  int parsed = 0;
+  for (int round = 0; round < 10000; ++round) {
+    std::string mutated = bytes;
+    for (int k = 0; k < 1 + round % 4; ++k) mutated[rng() % mutated.size()] = static_cast<char>(rng());
+    const absl::StatusOr<ir::Program> p = ir::Parse(mutated);
+    if (!p.ok()) continue;
+    ++parsed;
+    if (const absl::StatusOr<Estimate> e = EstimateLatency(*p, options); e.ok()) {
+      EXPECT_GE(e->latency_us, 0);
+    }
+  }
+  EXPECT_GT(parsed, 500);
+}
+
+// A loop whose iterations differ, so that it never becomes periodic, and whose end only the options set.
+TEST(Estimate, StopsPlacingInstructionsAtItsLimit) {
+  const auto triangle = [](ProgramBuilder& b) {
+    const TensorId t = b.Sbuf("t", {128, 4096});
+    const SymbolId i = b.BeginLoop("i", 4096), j = b.BeginLoop("j", 4096, LoopKind::kSequential);
+    Access a = b.Whole(t);
+    a.mask = {Sym(i) + Sym(j) - Dim(1)};
+    b.Emit(Opcode::kTensorScalar, {a}, {a, Imm(2)}, Op(AluOp::kMultiply));
+  };
+  TimingOptions options;
+  options.max_simulated_instructions = 20000;
+  const Estimate e = EstimateOf(triangle, options);
+  EXPECT_EQ(e.instructions, 4096 * 4096);
+  EXPECT_GT(e.latency_us, 0);
 }
 
 TEST(Estimate, UnknownTargetsAreRefused) {
