@@ -162,7 +162,10 @@ class Rules {
 // The whole policy of one role.
 void AddRules(Policy policy, Rules& rules) {
   rules.AddAll(SCMP_ACT_ALLOW, kAllowedForAll);
-  if (policy != Policy::kNative) {
+  if (policy == Policy::kNative) {
+    // Whether a descriptor is a memfd of fixed size.
+    rules.Add(SCMP_ACT_ALLOW, SCMP_SYS(fcntl), SCMP_A1(SCMP_CMP_EQ, static_cast<unsigned long>(F_GET_SEALS)));
+  } else {
     rules.AddAll(SCMP_ACT_ALLOW, kAllowedForPython);
   }
   if (policy == Policy::kTorch) {

@@ -315,7 +315,7 @@ TEST(WarmParent, AFullQueueIsResourceExhausted) {
   first.join();
 }
 
-TEST(WarmParent, NativePolicyOpensNoFiles) {
+TEST(WarmParent, NativePolicyOpensNoFilesButComputesOnSharedMemory) {
   auto parent = WarmParent::Start(OptionsFor("native"));
   ASSERT_TRUE(parent.ok()) << parent.status();
   Request request;
@@ -323,6 +323,14 @@ TEST(WarmParent, NativePolicyOpensNoFiles) {
   auto outcome = (*parent)->Run(request, absl::Now() + absl::Seconds(10));
   ASSERT_TRUE(outcome.ok());
   EXPECT_THAT(outcome->reply, HasSubstr("/tmp/inside: EPERM"));
+  auto memory = SharedMemory::Create("test", 4096);
+  ASSERT_TRUE(memory.ok());
+  request.payload = "write_memory";
+  request.fds = {memory->fd()};
+  EXPECT_EQ((*parent)->Run(request, absl::Now() + absl::Seconds(10))->reply, "written");
+  request.payload = "threads";
+  request.fds = {};
+  EXPECT_EQ((*parent)->Run(request, absl::Now() + absl::Seconds(10))->reply, "6");
 }
 
 TEST(WarmParent, ADeadParentIsReplacedAndItsChildrenDie) {

@@ -229,7 +229,7 @@ def test_a_module_that_cannot_be_exported_is_described_without_a_graph(reference
             "values of w",
             task(
                 "self, x):\n        return x",
-                init="self.w = nn.Parameter(torch.full((3,), float(hash(open('/dev/urandom', 'rb').read(3)))))",
+                init="self.w = nn.Parameter(torch.ones(3) * float(hash(open('/dev/urandom', 'rb').read(2))))",
             ),
         ),
         (

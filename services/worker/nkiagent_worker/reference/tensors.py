@@ -133,8 +133,8 @@ def write_arena(fd: int, tensors: list[tuple[torch.Tensor, str]]) -> list[dict[s
 
 def equals_arena(fd: int, slots: list[dict[str, int]], tensors: list[torch.Tensor]) -> bool:
     """Whether shared memory holds exactly these tensors."""
-    size = os.fstat(fd).st_size
-    with mmap.mmap(fd, size, prot=mmap.PROT_READ) as memory:
+    end = max(slot["offset"] + slot["size_bytes"] for slot in slots)
+    with mmap.mmap(fd, end, prot=mmap.PROT_READ) as memory:
         for slot, tensor in zip(slots, tensors, strict=True):
             array = boundary_array(tensor, "parameter")
             held = memory[slot["offset"] : slot["offset"] + slot["size_bytes"]]
