@@ -1,6 +1,7 @@
 #include "services/llm_gateway/call_memory.h"
 
 #include <algorithm>
+#include <mutex>
 #include <optional>
 #include <stop_token>
 #include <utility>
@@ -29,17 +30,17 @@ struct CallMemory::State {
   explicit State(CallMemoryOptions o) : options(o) {}
 
   const CallMemoryOptions options;
-  mutable absl::Mutex mutex;
-  std::map<std::string, std::shared_ptr<Entry>> entries ABSL_GUARDED_BY(mutex);
-  std::list<std::string> ages ABSL_GUARDED_BY(mutex);  // ids of answers, oldest first
-  size_t bytes ABSL_GUARDED_BY(mutex) = 0;
+  mutable std::mutex mutex;  // guards the next three, and what is in entries
+  std::map<std::string, std::shared_ptr<Entry>> entries;
+  std::list<std::string> ages;  // ids of answers, oldest first
+  size_t bytes = 0;
 
   // Remembers the answer, or forgets the call; then tells all who wait.
   void Complete(const std::string& id, const std::shared_ptr<Entry>& entry,
                 const absl::StatusOr<GenerateResponse>& result) {
     std::vector<std::shared_ptr<Waiter>> waiters;
     {
-      absl::MutexLock lock(&mutex);
+      const std::lock_guard lock(mutex);
       waiters.swap(entry->waiters);
       // An entry that was abandoned has made room for another call with its id.
       const auto found = entries.find(id);
@@ -58,8 +59,8 @@ struct CallMemory::State {
     }
   }
 
-  void Remember(const std::string& id, const std::shared_ptr<Entry>& entry, const GenerateResponse& answer)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+  // Under the mutex.
+  void Remember(const std::string& id, const std::shared_ptr<Entry>& entry, const GenerateResponse& answer) {
     entry->answer = answer;
     entry->bytes = answer.ByteSizeLong() + id.size() + entry->fingerprint.size();
     entry->age = ages.insert(ages.end(), id);
@@ -77,7 +78,7 @@ struct CallMemory::State {
     std::shared_ptr<Waiter> gone;
     bool last = false;
     {
-      absl::MutexLock lock(&mutex);
+      const std::lock_guard lock(mutex);
       const auto found = std::find_if(entry->waiters.begin(), entry->waiters.end(),
                                       [&](const auto& w) { return w.get() == waiter; });
       if (found == entry->waiters.end()) return;
@@ -104,15 +105,15 @@ void CallMemory::Run(const std::string& id, const std::string& fingerprint, cons
   std::shared_ptr<Entry> entry;
   bool first = false;
   {
-    absl::ReleasableMutexLock lock(&state_->mutex);
+    std::unique_lock lock(state_->mutex);
     std::shared_ptr<Entry>& slot = state_->entries[id];
     if (slot != nullptr && slot->fingerprint != fingerprint) {
-      lock.Release();
+      lock.unlock();
       return done(absl::AlreadyExistsError(absl::StrCat("request_id ", id, " stands for another request")));
     }
     if (slot != nullptr && slot->answer.has_value()) {
       GenerateResponse answer = *slot->answer;
-      lock.Release();
+      lock.unlock();
       answer.set_cached(true);
       return done(std::move(answer));
     }
@@ -140,12 +141,12 @@ void CallMemory::Run(const std::string& id, const std::string& fingerprint, cons
 }
 
 size_t CallMemory::in_progress() const {
-  absl::MutexLock lock(&state_->mutex);
+  const std::lock_guard lock(state_->mutex);
   return state_->entries.size() - state_->ages.size();
 }
 
 size_t CallMemory::remembered() const {
-  absl::MutexLock lock(&state_->mutex);
+  const std::lock_guard lock(state_->mutex);
   return state_->ages.size();
 }
 

@@ -10,8 +10,6 @@
 #include <string>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 #include "services/llm_gateway/provider.h"
 
 namespace nkiagent::llm_gateway {

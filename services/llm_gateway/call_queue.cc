@@ -21,15 +21,15 @@ void CallQueue::Enter(const rpc::CallContext& context, Ready ready) {
   auto waiter = std::make_shared<Waiter>();
   uint64_t number = 0;
   {
-    absl::ReleasableMutexLock lock(&mutex_);
+    std::unique_lock lock(mutex_);
     if (running_ < max_running_) {
       ++running_;
-      lock.Release();
+      lock.unlock();
       ready(std::make_shared<Ticket>(this));
       return;
     }
     if (static_cast<int>(waiters_.size()) >= max_waiting_) {
-      lock.Release();
+      lock.unlock();
       ready(rpc::WithRetryAfter(absl::ResourceExhaustedError(absl::StrCat(
                                     "model ", name_, " has ", max_running_, " calls running and ",
                                     max_waiting_, " waiting, which is as many as it may")),
@@ -55,7 +55,7 @@ void CallQueue::Enter(const rpc::CallContext& context, Ready ready) {
 void CallQueue::Leave() {
   std::shared_ptr<Waiter> next;
   {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     if (waiters_.empty()) {
       --running_;
       return;
@@ -71,7 +71,7 @@ void CallQueue::Leave() {
 void CallQueue::Drop(uint64_t number, const absl::Status& status) {
   std::shared_ptr<Waiter> waiter;
   {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     const auto found = waiters_.find(number);
     if (found == waiters_.end()) return;
     waiter = std::move(found->second);
@@ -82,12 +82,12 @@ void CallQueue::Drop(uint64_t number, const absl::Status& status) {
 }
 
 int CallQueue::running() const {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   return running_;
 }
 
 int CallQueue::waiting() const {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   return static_cast<int>(waiters_.size());
 }
 

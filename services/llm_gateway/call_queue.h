@@ -6,13 +6,12 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <stop_token>
 #include <string>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "common/rpc/context.h"
 #include "services/llm_gateway/http/event_loop.h"
 
@@ -57,10 +56,10 @@ class CallQueue {
   const int max_running_;
   const int max_waiting_;
   Scheduler* const scheduler_;
-  mutable absl::Mutex mutex_;
-  int running_ ABSL_GUARDED_BY(mutex_) = 0;
-  uint64_t next_number_ ABSL_GUARDED_BY(mutex_) = 0;
-  std::map<uint64_t, std::shared_ptr<Waiter>> waiters_ ABSL_GUARDED_BY(mutex_);  // by order of arrival
+  mutable std::mutex mutex_;  // guards all that follows
+  int running_ = 0;
+  uint64_t next_number_ = 0;
+  std::map<uint64_t, std::shared_ptr<Waiter>> waiters_;  // by order of arrival
 };
 
 }  // namespace nkiagent::llm_gateway

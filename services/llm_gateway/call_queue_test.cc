@@ -2,9 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <latch>
 #include <vector>
 
-#include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "services/llm_gateway/test_util.h"
 
@@ -64,13 +64,13 @@ TEST_F(CallQueueTest, ACallThatEndsWhileItWaitsLeavesTheQueue) {
 
   Caller late;
   late.deadline = absl::Now() + absl::Milliseconds(5);
-  absl::Notification done;
+  std::latch done(1);
   absl::Status late_status;
   queue.Enter(late.context(), [&](TicketOr ticket) {
     late_status = ticket.status();
-    done.Notify();
+    done.count_down();
   });
-  done.WaitForNotification();
+  done.wait();
   EXPECT_EQ(late_status.code(), absl::StatusCode::kDeadlineExceeded);
   EXPECT_EQ(queue.waiting(), 0);
   held.reset();

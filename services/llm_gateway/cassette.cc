@@ -164,7 +164,7 @@ absl::Status Recorder::Record(const llm::GenerateRequest& request, const llm::Ge
   if (name.front() == '.') name.front() = '_';
   const std::string path = absl::StrCat(folder_, "/", name, ".jsonl");
   const std::string line = FormatExchange(request, response);
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
   if (fd < 0)
     return absl::UnavailableError(absl::StrCat(path, ": ", absl::ErrnoToStatus(errno, "open").message()));

@@ -9,14 +9,13 @@
 
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "absl/synchronization/mutex.h"
 #include "nkiagent/llm/v1/llm_service.pb.h"
 
 namespace nkiagent::llm_gateway {
@@ -60,7 +59,7 @@ class Recorder {
 
  private:
   const std::string folder_;
-  absl::Mutex mutex_;  // one writer at a time, so that lines don't mix
+  std::mutex mutex_;  // one writer at a time, so that lines don't mix
 };
 
 }  // namespace nkiagent::llm_gateway

@@ -1,11 +1,11 @@
 #include "services/llm_gateway/http_provider.h"
 
+#include <mutex>
 #include <optional>
 #include <stop_token>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/mutex.h"
 #include "common/rpc/status.h"
 #include "services/llm_gateway/json_util.h"
 #include "services/llm_gateway/secrets.h"
@@ -76,7 +76,7 @@ class HttpProvider::Operation : public std::enable_shared_from_this<Operation> {
   using OnStop = std::stop_callback<std::function<void()>>;
 
   void Try() {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     if (finished_) return;
     timer_.reset();
     ++attempts_;
@@ -96,7 +96,7 @@ class HttpProvider::Operation : public std::enable_shared_from_this<Operation> {
 
   void OnResult(HttpResult result) {
     {
-      absl::MutexLock lock(&mutex_);
+      const std::lock_guard lock(mutex_);
       http_call_.reset();
       if (finished_) return;
     }
@@ -124,7 +124,7 @@ class HttpProvider::Operation : public std::enable_shared_from_this<Operation> {
   }
 
   std::optional<absl::Duration> PauseBefore(std::optional<absl::Duration> asked) {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     return NextPause(provider_.options_.retry,
                      {.attempts_made = attempts_,
                       .paused_so_far = paused_,
@@ -134,7 +134,7 @@ class HttpProvider::Operation : public std::enable_shared_from_this<Operation> {
   }
 
   void Pause(absl::Duration pause) {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     if (finished_) return;
     paused_ += pause;
     timer_ = provider_.parts_.scheduler->RunAt(provider_.parts_.scheduler->Now() + pause,
@@ -145,7 +145,7 @@ class HttpProvider::Operation : public std::enable_shared_from_this<Operation> {
     std::optional<HttpClient::CallId> http_call;
     std::optional<Scheduler::TimerId> timer;
     {
-      absl::MutexLock lock(&mutex_);
+      const std::lock_guard lock(mutex_);
       http_call = http_call_;
       timer = timer_;
     }
@@ -161,7 +161,7 @@ class HttpProvider::Operation : public std::enable_shared_from_this<Operation> {
           absl::StrCat(Prefix(response.status), result.status().message(), ": ", Excerpt(response.body)),
           key_));
     }
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     result->set_attempts(attempts_);
     return result;
   }
@@ -205,7 +205,7 @@ class HttpProvider::Operation : public std::enable_shared_from_this<Operation> {
   }
 
   std::string Tries() {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     return absl::StrCat(" (tried ", attempts_, attempts_ == 1 ? " time)" : " times)");
   }
 
@@ -213,7 +213,7 @@ class HttpProvider::Operation : public std::enable_shared_from_this<Operation> {
     if (!provider_.parts_.on_attempt) return;
     int number = 0;
     {
-      absl::MutexLock lock(&mutex_);
+      const std::lock_guard lock(mutex_);
       number = attempts_;
     }
     provider_.parts_.on_attempt({.config = &provider_.config_,
@@ -228,7 +228,7 @@ class HttpProvider::Operation : public std::enable_shared_from_this<Operation> {
   void Finish(absl::StatusOr<GenerateResponse> result) {
     Done done;
     {
-      absl::MutexLock lock(&mutex_);
+      const std::lock_guard lock(mutex_);
       if (finished_) return;
       finished_ = true;
       done = std::move(done_);
@@ -242,13 +242,13 @@ class HttpProvider::Operation : public std::enable_shared_from_this<Operation> {
   const std::string key_;
   const std::string body_;
 
-  absl::Mutex mutex_;
-  bool finished_ ABSL_GUARDED_BY(mutex_) = false;
-  int attempts_ ABSL_GUARDED_BY(mutex_) = 0;
-  absl::Duration paused_ ABSL_GUARDED_BY(mutex_);
-  std::optional<HttpClient::CallId> http_call_ ABSL_GUARDED_BY(mutex_);
-  std::optional<Scheduler::TimerId> timer_ ABSL_GUARDED_BY(mutex_);
-  Done done_ ABSL_GUARDED_BY(mutex_);
+  std::mutex mutex_;  // guards what follows, up to done_
+  bool finished_ = false;
+  int attempts_ = 0;
+  absl::Duration paused_;
+  std::optional<HttpClient::CallId> http_call_;
+  std::optional<Scheduler::TimerId> timer_;
+  Done done_;
   std::optional<OnStop> on_stop_;  // last: its destructor waits for a callback that runs, which uses the rest
 };
 

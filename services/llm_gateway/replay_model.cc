@@ -53,7 +53,7 @@ absl::StatusOr<std::shared_ptr<const ReplayModel::Cassette>> ReplayModel::Load(c
     return part.empty() || part == "." || part == ".." || absl::StrContains(part, '\0');
   });
   if (bad) return absl::InvalidArgumentError(absl::StrCat("'", name, "' is no name of a cassette"));
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   if (const auto found = cassettes_.find(name); found != cassettes_.end()) return found->second;
   std::string path = absl::StrCat(folder_, "/", name);
   std::error_code error;

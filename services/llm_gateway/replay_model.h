@@ -4,11 +4,10 @@
 
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 #include "services/llm_gateway/cassette.h"
 #include "services/llm_gateway/provider.h"
 
@@ -33,8 +32,8 @@ class ReplayModel : public BlockingModel {
   absl::StatusOr<std::shared_ptr<const Cassette>> Load(const std::string& name);
 
   const std::string folder_;
-  absl::Mutex mutex_;
-  std::map<std::string, std::shared_ptr<const Cassette>> cassettes_ ABSL_GUARDED_BY(mutex_);
+  std::mutex mutex_;  // guards cassettes_
+  std::map<std::string, std::shared_ptr<const Cassette>> cassettes_;
 };
 
 }  // namespace nkiagent::llm_gateway

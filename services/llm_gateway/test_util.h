@@ -2,14 +2,16 @@
 #ifndef SERVICES_LLM_GATEWAY_TEST_UTIL_H_
 #define SERVICES_LLM_GATEWAY_TEST_UTIL_H_
 
+#include <chrono>
+#include <condition_variable>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <stop_token>
 #include <string>
 #include <utility>
 
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "services/llm_gateway/provider.h"
 
@@ -37,34 +39,36 @@ class Answer {
  public:
   Provider::Done Catch() {
     return [state = state_](absl::StatusOr<GenerateResponse> result) {
-      absl::MutexLock lock(&state->mutex);
+      const std::lock_guard lock(state->mutex);
       ++state->times;
       state->result = std::move(result);
+      state->changed.notify_all();
     };
   }
 
   // Waits for it, at most 30 s; INTERNAL if it did not come.
   absl::StatusOr<GenerateResponse> Wait() {
-    absl::MutexLock lock(&state_->mutex);
-    const auto ready = [this] { return state_->result.has_value(); };
-    if (!state_->mutex.AwaitWithTimeout(absl::Condition(&ready), absl::Seconds(30))) {
+    std::unique_lock lock(state_->mutex);
+    if (!state_->changed.wait_for(lock, std::chrono::seconds(30),
+                                  [this] { return state_->result.has_value(); })) {
       return absl::InternalError("no answer came");
     }
     return *state_->result;
   }
 
   bool ready() const {
-    absl::MutexLock lock(&state_->mutex);
+    const std::lock_guard lock(state_->mutex);
     return state_->result.has_value();
   }
   int times() const {
-    absl::MutexLock lock(&state_->mutex);
+    const std::lock_guard lock(state_->mutex);
     return state_->times;
   }
 
  private:
   struct State {
-    absl::Mutex mutex;
+    std::mutex mutex;
+    std::condition_variable changed;
     std::optional<absl::StatusOr<GenerateResponse>> result;
     int times = 0;
   };

@@ -7,10 +7,10 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <latch>
 #include <utility>
 
 #include "absl/status/status.h"
-#include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 
 namespace nkiagent::llm_gateway {
@@ -44,7 +44,7 @@ EventLoop::EventLoop(int epoll_fd, int wake_fd) : epoll_fd_(epoll_fd), wake_fd_(
 
 EventLoop::~EventLoop() {
   {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     stopping_ = true;
   }
   Wake();
@@ -56,7 +56,7 @@ EventLoop::~EventLoop() {
 void EventLoop::Post(std::function<void()> task) {
   bool wake = false;
   {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     wake = posted_.empty();
     posted_.push_back(std::move(task));
   }
@@ -68,12 +68,12 @@ void EventLoop::PostAndWait(std::function<void()> task) {
     task();
     return;
   }
-  absl::Notification done;
+  std::latch done(1);
   Post([&] {
     task();
-    done.Notify();
+    done.count_down();
   });
-  done.WaitForNotification();
+  done.wait();
 }
 
 absl::Time EventLoop::Now() const { return absl::Now(); }
@@ -81,7 +81,7 @@ absl::Time EventLoop::Now() const { return absl::Now(); }
 Scheduler::TimerId EventLoop::RunAt(absl::Time time, std::function<void()> task) {
   TimerId id = 0;
   {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     id = next_timer_++;
     timers_.emplace(std::make_pair(time, id), std::move(task));
     timer_times_.emplace(id, time);
@@ -92,7 +92,7 @@ Scheduler::TimerId EventLoop::RunAt(absl::Time time, std::function<void()> task)
 
 void EventLoop::CancelTimer(TimerId id) {
   std::function<void()> task;  // destroyed without the lock: what it owns may call back
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   auto time = timer_times_.find(id);
   if (time == timer_times_.end()) return;
   auto timer = timers_.find({time->second, id});
@@ -125,7 +125,7 @@ void EventLoop::Wake() {
 int EventLoop::RunTasks() {
   std::vector<std::function<void()>> posted;
   {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     posted.swap(posted_);
   }
   for (auto& task : posted) {
@@ -138,7 +138,7 @@ int EventLoop::RunTasks() {
   while (true) {
     std::function<void()> task;
     {
-      absl::MutexLock lock(&mutex_);
+      const std::lock_guard lock(mutex_);
       if (timers_.empty() || timers_.begin()->first.first > now) break;
       auto timer = timers_.begin();
       timer_times_.erase(timer->first.second);
@@ -147,7 +147,7 @@ int EventLoop::RunTasks() {
     }
     task();
   }
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   if (!posted_.empty()) return 0;
   if (timers_.empty()) return -1;
   // Rounded up, so that the timer is due when epoll returns.
@@ -159,7 +159,7 @@ void EventLoop::Run() {
   std::array<epoll_event, 64> events;
   while (true) {
     {
-      absl::MutexLock lock(&mutex_);
+      const std::lock_guard lock(mutex_);
       if (stopping_) return;
     }
     const int wait_ms = RunTasks();

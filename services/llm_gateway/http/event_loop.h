@@ -6,14 +6,13 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <thread>
 #include <utility>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 
 namespace nkiagent::llm_gateway {
@@ -72,12 +71,12 @@ class EventLoop : public Scheduler {
   const int wake_fd_;
   absl::flat_hash_map<int, std::shared_ptr<std::function<void(uint32_t)>>> watches_;  // loop thread only
 
-  absl::Mutex mutex_;
-  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  std::vector<std::function<void()>> posted_ ABSL_GUARDED_BY(mutex_);
-  std::map<std::pair<absl::Time, TimerId>, std::function<void()>> timers_ ABSL_GUARDED_BY(mutex_);
-  absl::flat_hash_map<TimerId, absl::Time> timer_times_ ABSL_GUARDED_BY(mutex_);
-  TimerId next_timer_ ABSL_GUARDED_BY(mutex_) = 1;
+  std::mutex mutex_;  // guards the next five
+  bool stopping_ = false;
+  std::vector<std::function<void()>> posted_;
+  std::map<std::pair<absl::Time, TimerId>, std::function<void()>> timers_;
+  absl::flat_hash_map<TimerId, absl::Time> timer_times_;
+  TimerId next_timer_ = 1;
 
   std::thread thread_;
 };

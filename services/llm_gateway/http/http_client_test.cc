@@ -3,9 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <latch>
 #include <vector>
 
-#include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 
 namespace nkiagent::llm_gateway {
@@ -26,33 +26,33 @@ TEST(EventLoop, RunsTasksInOrderOnItsOwnThread) {
 TEST(EventLoop, RunsTimersByTimeAndNotAfterTheyAreCancelled) {
   auto loop = *EventLoop::Create();
   std::vector<int> order;
-  absl::Notification done;
+  std::latch done(1);
   const absl::Time now = absl::Now();
   loop->PostAndWait([&] {
     loop->RunAt(now + absl::Milliseconds(3), [&] {
       order.push_back(3);
-      done.Notify();
+      done.count_down();
     });
     loop->RunAt(now + absl::Milliseconds(1), [&] { order.push_back(1); });
     const auto cancelled = loop->RunAt(now + absl::Milliseconds(2), [&] { order.push_back(2); });
     loop->CancelTimer(cancelled);
     loop->CancelTimer(cancelled);
   });
-  done.WaitForNotification();
+  done.wait();
   EXPECT_EQ(order, std::vector<int>({1, 3}));
 }
 
 TEST(EventLoop, ATimerCanCancelAnotherThatIsDueWithIt) {
   auto loop = *EventLoop::Create();
   bool ran = false;
-  absl::Notification done;
+  std::latch done(1);
   loop->PostAndWait([&] {
     static Scheduler::TimerId second = 0;
     loop->RunAt(absl::InfinitePast(), [&] { loop->CancelTimer(second); });
     second = loop->RunAt(absl::UnixEpoch(), [&] { ran = true; });
-    loop->RunAt(absl::Now(), [&] { done.Notify(); });
+    loop->RunAt(absl::Now(), [&] { done.count_down(); });
   });
-  done.WaitForNotification();
+  done.wait();
   EXPECT_FALSE(ran);
 }
 
@@ -69,14 +69,14 @@ TEST(HttpClient, RefusesWhatIsNoHttpUrl) {
   auto loop = *EventLoop::Create();
   auto client = *HttpClient::Create(loop.get(), {});
   for (const char* url : {"file:///etc/passwd", "gopher://127.0.0.1/", "http://", "not a url"}) {
-    absl::Notification done;
+    std::latch done(1);
     HttpFailure failure = HttpFailure::kNone;
     client->Start({.url = url}, [&](HttpResult result) {
       failure = result.failure;
       EXPECT_TRUE(result.response.body.empty());
-      done.Notify();
+      done.count_down();
     });
-    done.WaitForNotification();
+    done.wait();
     EXPECT_NE(failure, HttpFailure::kNone) << url;
   }
 }
