@@ -338,44 +338,49 @@ Verdict BnStatsShape(const InstrView& v) {
   return WrongShape(v, v.dst[0], absl::StrCat("[", v.src[0].partitions(), ", 6]"));
 }
 
+Verdict BnAggrSize(const InstrView& v) {
+  if (v.src[0].FreeElements() % 3 == 0) return std::nullopt;
+  return WrongShape(v, v.src[0], "[P, 3 * k] (count, mean, variance * count)");
+}
+
 Verdict BnAggrShapes(const InstrView& v) {
-  if (v.src[0].FreeElements() % 3 != 0) {
-    return WrongShape(v, v.src[0], "[P, 3 * k] (count, mean, variance * count)");
-  }
   if (HasShape(v.dst[0], v.src[0].partitions(), 2)) return std::nullopt;
   return WrongShape(v, v.dst[0], absl::StrCat("[", v.src[0].partitions(), ", 2]"));
 }
 
-Verdict GatherTypes(const InstrView& v) {
-  if (v.src[1].dtype() != DType::kUInt16) return WrongType(v, v.src[1], "uint16");
-  if (v.src[0].dtype() != v.dst[0].dtype()) {
-    return WrongType(v, v.dst[0], absl::StrCat(isa::Name(v.src[0].dtype()), " as src_buffer is"));
-  }
-  return std::nullopt;
+Verdict GatherIndexType(const InstrView& v) {
+  if (v.src[1].dtype() == DType::kUInt16) return std::nullopt;
+  return WrongType(v, v.src[1], "uint16");
 }
 
-Verdict GatherSizes(const InstrView& v) {
+Verdict GatherTypes(const InstrView& v) {
+  if (v.src[0].dtype() == v.dst[0].dtype()) return std::nullopt;
+  return WrongType(v, v.dst[0], absl::StrCat(isa::Name(v.src[0].dtype()), " as src_buffer is"));
+}
+
+Verdict GatherPartitions(const InstrView& v) {
   const int64_t p = v.src[0].partitions();
-  if (p % kGatherCorePartitions != 0) {
-    return Finding{absl::StrCat("operand ", v.src[0].Describe(), " of '", v.row.name,
-                                "' must have a multiple of 16 partitions"),
-                   "a multiple of 16 partitions", absl::StrCat(p, " partitions")};
-  }
+  if (p % kGatherCorePartitions == 0) return std::nullopt;
+  return Finding{absl::StrCat("operand ", v.src[0].Describe(), " of '", v.row.name,
+                              "' must have a multiple of 16 partitions"),
+                 "a multiple of 16 partitions", absl::StrCat(p, " partitions")};
+}
+
+Verdict GatherElements(const InstrView& v) {
   const int64_t e = v.instr.attrs.num_elem_per_idx;
-  if (e > 32 || (e & (e - 1)) != 0) {
-    return Finding{absl::StrCat("num_elem_per_idx of '", v.row.name, "' is ", e), "1, 2, 4, 8, 16 or 32",
-                   absl::StrCat(e)};
-  }
+  if (e <= 32 && (e & (e - 1)) == 0) return std::nullopt;
+  return Finding{absl::StrCat("num_elem_per_idx of '", v.row.name, "' is ", e), "1, 2, 4, 8, 16 or 32",
+                 absl::StrCat(e)};
+}
+
+Verdict GatherIndices(const InstrView& v) {
   const int64_t given = kGatherCorePartitions * v.src[1].FreeElements();
   const int64_t limit = std::min(given, kGatherIndicesPerCore);
-  if (v.instr.attrs.num_valid_indices > limit) {
-    return Finding{absl::StrCat("'", v.row.name, "' reads ", v.instr.attrs.num_valid_indices,
-                                " indices per core; at most 4096, and no more than the ", given,
-                                " of operand ", v.src[1].Describe()),
-                   absl::StrCat(limit, " indices"),
-                   absl::StrCat(v.instr.attrs.num_valid_indices, " indices")};
-  }
-  return std::nullopt;
+  if (v.instr.attrs.num_valid_indices <= limit) return std::nullopt;
+  return Finding{absl::StrCat("'", v.row.name, "' reads ", v.instr.attrs.num_valid_indices,
+                              " indices per core; at most 4096, and no more than the ", given, " of operand ",
+                              v.src[1].Describe()),
+                 absl::StrCat(limit, " indices"), absl::StrCat(v.instr.attrs.num_valid_indices, " indices")};
 }
 
 Verdict Max8Sizes(const InstrView& v) {
@@ -457,13 +462,13 @@ constexpr Rule kRules[] = {
     {"err_num_partition_mismatch", OneOf(Opcode::kNcMatmul), MatmulContraction,
      "put the contraction axis (K) on the partitions of both operands, in tiles of at most 128"},
     {"err_unsupported_dtype", OneOf(Opcode::kNcMatmul), MatmulTypes, kCast},
-    {"err_operand_shape_mismatch", OneOf(Opcode::kNcMatmul), MatmulResultShape,
+    {"err_shape_mismatch", OneOf(Opcode::kNcMatmul), MatmulResultShape,
      "declare the PSUM tile as (stationary free size, moving free size)"},
     {"err_psum_bank_exceeded", OneOf(Opcode::kNcMatmul), MatmulBank,
      "accumulate at most 512 float32 columns in one PSUM tile"},
     {"err_size_of_dimension_exceed_arch_limit", OneOf(Opcode::kNcTranspose), TransposeSizes,
      "transpose in blocks of at most 128 x 128 (32 x 32 on the Vector engine)"},
-    {"err_operand_shape_mismatch", OneOf(Opcode::kNcTranspose), TransposeShape,
+    {"err_shape_mismatch", OneOf(Opcode::kNcTranspose), TransposeShape,
      "the result of transposing (P, F) has shape (F, P)"},
     {"err_exceed_max_supported_dimension", OneOf(Opcode::kDmaTranspose), DmaTransposeRank,
      "reshape or index down to at most four axes"},
@@ -473,7 +478,7 @@ constexpr Rule kRules[] = {
      "use a float32 tile or a Python scalar for scale"},
     {"err_activation_bias_invalid_type", OneOf(Opcode::kActivation), ActivationBiasType,
      "use a float32, float16 or bfloat16 tile for bias"},
-    {"err_operand_not_one_value_per_partition", OneOf(Opcode::kActivation), ActivationBiasShape,
+    {"err_operand_scalar_or_vector", OneOf(Opcode::kActivation), ActivationBiasShape,
      "pass a (P, 1) tile as bias; for a full tile use nl.add first"},
     {"err_activation_reciprocal_bias", OneOf(Opcode::kActivation), ActivationReciprocalBias,
      "add the bias with nl.add before the reciprocal"},
@@ -482,11 +487,11 @@ constexpr Rule kRules[] = {
     {"err_unsupported_reduce_op", OneOf(Opcode::kTensorReduce), ReduceOp, "use one of the operators listed"},
     {"err_exceed_max_supported_dimension", OneOf(Opcode::kTensorReduce), ReduceAxes,
      "reduce free axes only; for the partition axis use nc_matmul with ones or nisa.tensor_partition_reduce"},
-    {"err_operand_shape_mismatch", OneOf(Opcode::kTensorReduce), ReduceShape, kShapes},
+    {"err_shape_mismatch", OneOf(Opcode::kTensorReduce), ReduceShape, kShapes},
     {"err_unsupported_reduce_op", OneOf(Opcode::kTensorPartitionReduce), PartitionReduceOp,
      "use one of the operators listed"},
-    {"err_operand_shape_mismatch", OneOf(Opcode::kTensorPartitionReduce), PartitionReduceShape, kShapes},
-    {"err_engine_not_supported", OneOf(Opcode::kTensorScalar), ScalarEngineLater,
+    {"err_shape_mismatch", OneOf(Opcode::kTensorPartitionReduce), PartitionReduceShape, kShapes},
+    {"err_unsupported_engine", OneOf(Opcode::kTensorScalar), ScalarEngineLater,
      "leave out engine=, or use nisa.activation"},
     {"err_unsupported_reduce_op", OneOf(Opcode::kTensorScalar), TensorScalarReduceOp,
      "use one of the operators listed"},
@@ -494,30 +499,37 @@ constexpr Rule kRules[] = {
      OneOf(Opcode::kTensorTensor, Opcode::kTensorTensorScan, Opcode::kScalarTensorTensor,
            Opcode::kTensorCopyPredicated),
      BothInPsum, kPsumToSbuf},
-    {"err_unsupported_operator",
+    {"err_unsupported_op",
      OneOf(Opcode::kTensorTensor, Opcode::kTensorTensorScan, Opcode::kScalarTensorTensor), BinaryOperator,
      "use an operator of two operands"},
-    {"err_unsupported_operator", OneOf(Opcode::kTensorTensorScan, Opcode::kScalarTensorTensor),
-     ArithmeticOnly, "split it into tensor_tensor or tensor_scalar calls"},
-    {"err_unsupported_dtype", OneOf(Opcode::kTensorCopyPredicated), PredicateTypes,
+    {"err_unsupported_op", OneOf(Opcode::kTensorTensorScan, Opcode::kScalarTensorTensor), ArithmeticOnly,
+     "split it into tensor_tensor or tensor_scalar calls"},
+    {"err_predicate_dtype", OneOf(Opcode::kTensorCopyPredicated), PredicateTypes,
      "make the predicate uint8, for example by dtype=nl.uint8 on the comparison"},
-    {"err_unsupported_dtype", OneOf(Opcode::kTensorCopyPredicated), PredicatedCopyTypes, kCast},
+    {"err_dtype_mismatch", OneOf(Opcode::kTensorCopyPredicated), PredicatedCopyTypes, kCast},
     {"err_unsupported_dtype", OneOf(Opcode::kDropout), DropoutTypes, kCast},
     {"err_unsupported_dtype", OneOf(Opcode::kAffineSelect), AffineSelectTypes, kCast},
     {"err_unsupported_dtype", OneOf(Opcode::kRangeSelect), RangeSelectTypes, kCast},
     {"err_size_of_dimension_exceed_arch_limit", OneOf(Opcode::kBnStats), BnStatsSize,
      "call bn_stats on pieces of at most 512 elements and combine them with bn_aggr"},
-    {"err_operand_shape_mismatch", OneOf(Opcode::kBnStats), BnStatsShape, kShapes},
-    {"err_operand_shape_mismatch", OneOf(Opcode::kBnAggr), BnAggrShapes, kShapes},
-    {"err_unsupported_dtype", OneOf(Opcode::kLocalGather), GatherTypes, kCast},
-    {"err_size_of_dimension_exceed_arch_limit", OneOf(Opcode::kLocalGather), GatherSizes, kSplit},
+    {"err_shape_mismatch", OneOf(Opcode::kBnStats), BnStatsShape, kShapes},
+    {"err_bn_aggr_free_size", OneOf(Opcode::kBnAggr), BnAggrSize,
+     "pass the bn_stats results, three numbers each"},
+    {"err_shape_mismatch", OneOf(Opcode::kBnAggr), BnAggrShapes, kShapes},
+    {"err_local_gather_index_dtype", OneOf(Opcode::kLocalGather), GatherIndexType, kCast},
+    {"err_dtype_mismatch", OneOf(Opcode::kLocalGather), GatherTypes, kCast},
+    {"err_local_gather_partitions", OneOf(Opcode::kLocalGather), GatherPartitions,
+     "gather in whole cores of 16 partitions"},
+    {"err_local_gather_elements", OneOf(Opcode::kLocalGather), GatherElements,
+     "use one of the counts listed"},
+    {"err_local_gather_indices", OneOf(Opcode::kLocalGather), GatherIndices, kSplit},
     {"err_size_of_dimension_exceed_arch_limit", kMax8Ops, Max8Sizes, kSplit},
-    {"err_operand_shape_mismatch", kMax8Ops, Max8Shapes, kShapes},
-    {"err_unsupported_dtype", OneOf(Opcode::kNcFindIndex8), FindIndexType, "declare the result as uint32"},
-    {"err_size_of_dimension_exceed_arch_limit", OneOf(Opcode::kNcStreamShuffle), ShufflePartitions, kSplit},
-    {"err_unsupported_dtype", OneOf(Opcode::kNcStreamShuffle), ShuffleTypes, kCast},
-    {"err_operand_shape_mismatch", OneOf(Opcode::kPartitionBroadcast), BroadcastShapes, kShapes},
-    {"err_unsupported_operator", OneOf(Opcode::kDmaCopy), RmwOperator, "use dst_rmw_op=np.add"},
+    {"err_shape_mismatch", kMax8Ops, Max8Shapes, kShapes},
+    {"err_find_index_dtype", OneOf(Opcode::kNcFindIndex8), FindIndexType, "declare the result as uint32"},
+    {"err_stream_shuffle_partitions", OneOf(Opcode::kNcStreamShuffle), ShufflePartitions, kSplit},
+    {"err_dtype_mismatch", OneOf(Opcode::kNcStreamShuffle), ShuffleTypes, kCast},
+    {"err_shape_mismatch", OneOf(Opcode::kPartitionBroadcast), BroadcastShapes, kShapes},
+    {"err_unsupported_op", OneOf(Opcode::kDmaCopy), RmwOperator, "use dst_rmw_op=np.add"},
 };
 
 }  // namespace

@@ -112,7 +112,7 @@ std::vector<Case> Cases() {
          const TensorId x = b.Sbuf("x", {128, 128}), z = b.Sbuf("z", {128, 128});
          b.Emit(Opcode::kNcMatmul, {b.Whole(z)}, {b.Whole(x), b.Whole(x)});
        }},
-      {"MatmulResultShape", "err_operand_shape_mismatch",
+      {"MatmulResultShape", "err_shape_mismatch",
        [](auto& b) {
          const TensorId x = b.Sbuf("x", {128, 64}), z = b.Psum("z", {128, 64});
          b.Emit(Opcode::kNcMatmul, {b.Whole(z)}, {b.Whole(x), b.Whole(x)});
@@ -147,7 +147,7 @@ std::vector<Case> Cases() {
        [](auto& b) {
          Unary(b, Opcode::kNcTranspose, b.Psum("z", {64, 128}), b.Psum("x", {128, 64}));
        }},
-      {"TransposeShape", "err_operand_shape_mismatch",
+      {"TransposeShape", "err_shape_mismatch",
        [](auto& b) {
          Unary(b, Opcode::kNcTranspose, b.Psum("z", {128, 64}), b.Sbuf("x", {128, 64}));
        }},
@@ -176,7 +176,7 @@ std::vector<Case> Cases() {
          const TensorId x = b.Sbuf("x", {128, 128}), v = b.Sbuf("v", {128, 1}, DType::kInt32);
          b.Emit(Opcode::kActivation, {b.Whole(x)}, {b.Whole(x), b.Whole(v), Imm(1)}, Act(ActFn::kExp));
        }},
-      {"ActivationBiasIsATile", "err_operand_not_one_value_per_partition",
+      {"ActivationBiasIsATile", "err_operand_scalar_or_vector",
        [](auto& b) {
          const TensorId x = b.Sbuf("x", {128, 128});
          b.Emit(Opcode::kActivation, {b.Whole(x)}, {b.Whole(x), b.Whole(x), Imm(1)}, Act(ActFn::kExp));
@@ -214,7 +214,7 @@ std::vector<Case> Cases() {
          Unary(b, Opcode::kTensorReduce, b.Sbuf("y", {128, 512}), b.Sbuf("x", {128, 512}),
                Reduce(AluOp::kAdd, {}));
        }},
-      {"ReduceShape", "err_operand_shape_mismatch",
+      {"ReduceShape", "err_shape_mismatch",
        [](auto& b) {
          Unary(b, Opcode::kTensorReduce, b.Sbuf("y", {128, 2}), b.Sbuf("x", {128, 512}),
                Reduce(AluOp::kAdd, {1}));
@@ -229,7 +229,7 @@ std::vector<Case> Cases() {
          Unary(b, Opcode::kTensorPartitionReduce, b.Sbuf("y", {1, 512}), b.Sbuf("x", {128, 512}),
                Op(AluOp::kMinimum));
        }},
-      {"PartitionReduceShape", "err_operand_shape_mismatch",
+      {"PartitionReduceShape", "err_shape_mismatch",
        [](auto& b) {
          Unary(b, Opcode::kTensorPartitionReduce, b.Sbuf("y", {128, 512}), b.Sbuf("x", {128, 512}),
                Op(AluOp::kAdd));
@@ -255,18 +255,18 @@ std::vector<Case> Cases() {
          b.Emit(Opcode::kTensorTensor, {b.Whole(y)}, {b.Whole(x), b.Whole(y)}, Op(AluOp::kAdd),
                 Engine::kGpSimd);
        }},
-      {"TensorTensorMaximumOnGpSimd", "err_engine_not_supported",
+      {"TensorTensorMaximumOnGpSimd", "err_unsupported_engine",
        [](auto& b) {
          const TensorId y = b.Sbuf("y", {128, 512});
          b.Emit(Opcode::kTensorTensor, {b.Whole(y)}, {b.Whole(y), b.Whole(y)}, Op(AluOp::kMaximum),
                 Engine::kGpSimd);
        }},
-      {"TensorTensorOfOneOperandOperator", "err_unsupported_operator",
+      {"TensorTensorOfOneOperandOperator", "err_unsupported_op",
        [](auto& b) {
          const TensorId y = b.Sbuf("y", {128, 512});
          b.Emit(Opcode::kTensorTensor, {b.Whole(y)}, {b.Whole(y), b.Whole(y)}, Op(AluOp::kRsqrt));
        }},
-      {"TensorTensorShapes", "err_operand_shape_mismatch",
+      {"TensorTensorShapes", "err_shape_mismatch",
        [](auto& b) {
          const TensorId x = b.Sbuf("x", {128, 256}), y = b.Sbuf("y", {128, 512});
          b.Emit(Opcode::kTensorTensor, {b.Whole(y)}, {b.Whole(x), b.Whole(y)}, Op(AluOp::kAdd));
@@ -281,12 +281,12 @@ std::vector<Case> Cases() {
          const TensorId y = b.Sbuf("y", {128, 512}, DType::kInt32);
          b.Emit(Opcode::kTensorTensor, {b.Whole(y)}, {b.Whole(y), b.Whole(y)}, Op(AluOp::kBitwiseAnd));
        }},
-      {"BitwiseOnFloats", "err_bitvec_op_needs_integer",
+      {"BitwiseOnFloats", "err_bitvec_operand_type",
        [](auto& b) {
          const TensorId y = b.Sbuf("y", {128, 512});
          b.Emit(Opcode::kTensorTensor, {b.Whole(y)}, {b.Whole(y), b.Whole(y)}, Op(AluOp::kBitwiseAnd));
        }},
-      {"BitwiseAndArithmetic", "err_bitvec_and_arithmetic_op_mixed",
+      {"BitwiseAndArithmetic", "err_mixed_bitvec_and_arithmetic_ops",
        [](auto& b) {
          const TensorId y = b.Sbuf("y", {128, 512}, DType::kInt32);
          b.Emit(Opcode::kTensorScalar, {b.Whole(y)},
@@ -299,12 +299,12 @@ std::vector<Case> Cases() {
          b.Emit(Opcode::kTensorScalar, {b.Whole(y)}, {b.Whole(y), b.Whole(v), Imm(1)},
                 Op(AluOp::kMultiply, AluOp::kAdd));
        }},
-      {"TensorScalarByATile", "err_operand_not_one_value_per_partition",
+      {"TensorScalarByATile", "err_operand_scalar_or_vector",
        [](auto& b) {
          const TensorId y = b.Sbuf("y", {128, 512});
          b.Emit(Opcode::kTensorScalar, {b.Whole(y)}, {b.Whole(y), b.Whole(y)}, Op(AluOp::kMultiply));
        }},
-      {"TensorScalarOnScalar", "err_engine_not_supported",
+      {"TensorScalarOnScalar", "err_unsupported_engine",
        [](auto& b) {
          const TensorId y = b.Sbuf("y", {128, 512});
          b.Emit(Opcode::kTensorScalar, {b.Whole(y)}, {b.Whole(y), Imm(1)}, Op(AluOp::kAbs), Engine::kScalar);
@@ -316,7 +316,7 @@ std::vector<Case> Cases() {
          a.reduce_op = AluOp::kLogicalAnd;
          b.Emit(Opcode::kTensorScalar, {b.Whole(y), b.Whole(v)}, {b.Whole(y), Imm(1)}, a);
        }},
-      {"ScanOfBitwise", "err_unsupported_operator",
+      {"ScanOfBitwise", "err_unsupported_op",
        [](auto& b) {
          const TensorId y = b.Sbuf("y", {128, 512});
          b.Emit(Opcode::kTensorTensorScan, {b.Whole(y)}, {b.Whole(y), b.Whole(y), Imm(0)},
@@ -327,12 +327,12 @@ std::vector<Case> Cases() {
          const TensorId y = b.Sbuf("y", {128, 512}), m = b.Sbuf("m", {128, 512}, DType::kUInt8);
          b.Emit(Opcode::kTensorCopyPredicated, {b.Whole(y)}, {b.Whole(y), b.Whole(m)});
        }},
-      {"PredicateIsFloat", "err_unsupported_dtype",
+      {"PredicateIsFloat", "err_predicate_dtype",
        [](auto& b) {
          const TensorId y = b.Sbuf("y", {128, 512});
          b.Emit(Opcode::kTensorCopyPredicated, {b.Whole(y)}, {b.Whole(y), b.Whole(y)});
        }},
-      {"PredicatedCopyCasts", "err_unsupported_dtype",
+      {"PredicatedCopyCasts", "err_dtype_mismatch",
        [](auto& b) {
          const TensorId y = b.Sbuf("y", {128, 512}), m = b.Sbuf("m", {128, 512}, DType::kUInt8);
          b.Emit(Opcode::kTensorCopyPredicated, {b.Whole(y)}, {b.Whole(m), b.Whole(m)});
@@ -361,22 +361,30 @@ std::vector<Case> Cases() {
        [](auto& b) {
          Unary(b, Opcode::kBnStats, b.Sbuf("y", {128, 6}), b.Sbuf("x", {128, 513}));
        }},
-      {"BnStatsShape", "err_operand_shape_mismatch",
+      {"BnStatsShape", "err_shape_mismatch",
        [](auto& b) {
          Unary(b, Opcode::kBnStats, b.Sbuf("y", {128, 2}), b.Sbuf("x", {128, 512}));
        }},
-      {"BnAggrOfFour", "err_operand_shape_mismatch",
+      {"BnAggrOfFour", "err_bn_aggr_free_size",
        [](auto& b) {
          Unary(b, Opcode::kBnAggr, b.Sbuf("y", {128, 2}), b.Sbuf("x", {128, 4}));
        }},
       {"Gather", "", [](auto& b) { Gather(b, 32, 1, 128); }},
-      {"GatherByInt32", "err_unsupported_dtype", [](auto& b) { Gather(b, 32, 1, 128, DType::kInt32); }},
-      {"GatherOfPartOfACore", "err_size_of_dimension_exceed_arch_limit",
-       [](auto& b) { Gather(b, 24, 1, 128); }},
-      {"GatherOfThreeElements", "err_size_of_dimension_exceed_arch_limit",
-       [](auto& b) { Gather(b, 32, 3, 32); }},
-      {"GatherOfMoreThanGiven", "err_size_of_dimension_exceed_arch_limit",
-       [](auto& b) { Gather(b, 32, 1, 129); }},
+      {"GatherByInt32", "err_local_gather_index_dtype",
+       [](auto& b) { Gather(b, 32, 1, 128, DType::kInt32); }},
+      {"GatherCasts", "err_dtype_mismatch",
+       [](auto& b) {
+         const TensorId x = b.Sbuf("x", {32, 512}), i = b.Sbuf("i", {32, 8}, DType::kUInt16);
+         const TensorId y = b.Sbuf("y", {32, 128}, DType::kBFloat16);
+         b.Emit(Opcode::kLocalGather, {b.Whole(y)}, {b.Whole(x), b.Whole(i)});
+       }},
+      {"BnAggrShape", "err_shape_mismatch",
+       [](auto& b) {
+         Unary(b, Opcode::kBnAggr, b.Sbuf("y", {128, 3}), b.Sbuf("x", {128, 6}));
+       }},
+      {"GatherOfPartOfACore", "err_local_gather_partitions", [](auto& b) { Gather(b, 24, 1, 128); }},
+      {"GatherOfThreeElements", "err_local_gather_elements", [](auto& b) { Gather(b, 32, 3, 32); }},
+      {"GatherOfMoreThanGiven", "err_local_gather_indices", [](auto& b) { Gather(b, 32, 1, 129); }},
       {"Max8", "",
        [](auto& b) {
          Unary(b, Opcode::kMax8, b.Sbuf("y", {128, 8}), b.Sbuf("x", {128, 16384}));
@@ -389,24 +397,24 @@ std::vector<Case> Cases() {
        [](auto& b) {
          Unary(b, Opcode::kMax8, b.Sbuf("y", {128, 8}), b.Sbuf("x", {128, 16385}));
        }},
-      {"Max8Shape", "err_operand_shape_mismatch",
+      {"Max8Shape", "err_shape_mismatch",
        [](auto& b) {
          Unary(b, Opcode::kMax8, b.Sbuf("y", {128, 4}), b.Sbuf("x", {128, 64}));
        }},
-      {"FindIndexAsFloat", "err_unsupported_dtype",
+      {"FindIndexAsFloat", "err_find_index_dtype",
        [](auto& b) {
          const TensorId x = b.Sbuf("x", {128, 64}), e = b.Sbuf("e", {128, 8});
          b.Emit(Opcode::kNcFindIndex8, {b.Whole(e)}, {b.Whole(x), b.Whole(e)});
        }},
-      {"ShuffleOfHalfAQuadrant", "err_size_of_dimension_exceed_arch_limit",
+      {"ShuffleOfHalfAQuadrant", "err_stream_shuffle_partitions",
        [](auto& b) {
          Unary(b, Opcode::kNcStreamShuffle, b.Sbuf("y", {16, 8}), b.Sbuf("x", {16, 8}));
        }},
-      {"ShuffleCasts", "err_unsupported_dtype",
+      {"ShuffleCasts", "err_dtype_mismatch",
        [](auto& b) {
          Unary(b, Opcode::kNcStreamShuffle, b.Sbuf("y", {32, 8}, DType::kBFloat16), b.Sbuf("x", {32, 8}));
        }},
-      {"BroadcastOfTwoPartitions", "err_operand_shape_mismatch",
+      {"BroadcastOfTwoPartitions", "err_shape_mismatch",
        [](auto& b) {
          Unary(b, Opcode::kPartitionBroadcast, b.Sbuf("y", {128, 8}), b.Sbuf("x", {2, 8}));
        }},
@@ -428,7 +436,7 @@ std::vector<Case> Cases() {
        [](auto& b) {
          Unary(b, Opcode::kDmaCopy, b.Output("y", {128, 256}), b.Sbuf("x", {128, 512}));
        }},
-      {"StoreByMultiply", "err_unsupported_operator",
+      {"StoreByMultiply", "err_unsupported_op",
        [](auto& b) {
          Unary(b, Opcode::kDmaCopy, b.Output("y", {128, 256}), b.Sbuf("x", {128, 256}), Op(AluOp::kMultiply));
        }},
