@@ -6,22 +6,20 @@
 namespace nkiagent::nki::exec {
 
 void WarnUndefinedRead(Context& context, const ir::Instr& instr, ir::TensorId tensor) {
-  static constexpr char kRule[] = "read_of_unwritten_memory";
-  if (context.shared->findings.Known(instr.loc, kRule)) return;
+  if (context.shared->findings.Known(instr.loc, kReadOfUnwrittenMemory)) return;
   const ir::Tensor& t = context.program().tensors[static_cast<size_t>(tensor)];
   context.shared->findings.Warn(
-      instr.loc, kRule,
+      instr.loc, kReadOfUnwrittenMemory,
       absl::StrCat(isa::RowOf(instr.op).name, " reads elements of tensor '", t.name,
                    "' that nothing has written; their contents are undefined"),
       "", "", "initialise the tensor (nl.zeros, nisa.memset) or mask the elements that were not written");
 }
 
 void WarnActivationRange(Context& context, const ir::Instr& instr, float input) {
-  static constexpr char kRule[] = "activation_input_out_of_range";
-  if (context.shared->findings.Known(instr.loc, kRule)) return;
+  if (context.shared->findings.Known(instr.loc, kActivationInputOutOfRange)) return;
   const isa::ActFnInfo& info = isa::Info(instr.attrs.act);
   context.shared->findings.Warn(
-      instr.loc, kRule,
+      instr.loc, kActivationInputOutOfRange,
       absl::StrCat("activation '", info.name,
                    "' got an input outside the range for which the Scalar engine gives valid results"),
       absl::StrCat(info.valid_min, " <= input <= ", info.valid_max), absl::StrCat("input = ", input),

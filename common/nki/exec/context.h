@@ -24,6 +24,12 @@ struct Shared {
          uint64_t s)
       : program(p), budget(max_bytes), deadline(until), cancelled(cancel), seed(s) {}
 
+  // Whether the deadline passed or the caller cancelled. Thread-safe.
+  bool Expired() const {
+    return (cancelled != nullptr && cancelled->load(std::memory_order_relaxed)) ||
+           (deadline != absl::InfiniteFuture() && absl::Now() > deadline);
+  }
+
   const ir::Program& program;
   Budget budget;
   Findings findings;
@@ -79,6 +85,8 @@ struct Context {
 };
 
 // Warnings of ExecReport::diagnostics.
+inline constexpr char kReadOfUnwrittenMemory[] = "read_of_unwritten_memory";
+inline constexpr char kActivationInputOutOfRange[] = "activation_input_out_of_range";
 void WarnUndefinedRead(Context& context, const ir::Instr& instr, ir::TensorId tensor);
 void WarnActivationRange(Context& context, const ir::Instr& instr, float input);
 

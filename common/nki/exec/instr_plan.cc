@@ -87,6 +87,7 @@ class Planner {
       // A multiply-add of sgemm costs about a sixteenth of an element of simple work.
       plan_.work += plan_.work / 16 * AccessOf(in_.src[0])->shape[0];
     }
+    if (!NeverOverflows(in_.attrs.expr, dst.shape, symbols_)) fast_ = false;
     if (fast_) plan_.fast = FastFor(plan_);
     return std::move(plan_);
   }

@@ -1,6 +1,7 @@
 // Reference semantics of the instructions that compute each element of the destination from one element of
 // each source.
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <string>
@@ -17,11 +18,7 @@ using isa::AluOp;
 
 namespace {
 
-Position VectorPosition(const Position& pos, size_t rank) {
-  Position p(rank, 0);
-  p[0] = pos[0];
-  return p;
-}
+constexpr size_t kMaxSources = 4;
 
 }  // namespace
 
@@ -45,41 +42,52 @@ bool ReferenceMachine::Elementwise(const std::vector<Source>& sources, const Com
   struct Item {
     int64_t index;
     int64_t place;
-    Position pos;
-    std::vector<Cell> cells;
+    std::array<Cell, kMaxSources> cells;
   };
   std::vector<Item> items;
   int64_t n = 1;
   for (const int64_t s : dst.shape) n *= s;
   if (!Reserve(n)) return false;
-  const auto position = [](const Source& s, const Position& pos) {
-    return s.vector ? VectorPosition(pos, s.access->shape.size()) : pos;
-  };
+  // Positions of [P, 1] sources.
+  std::array<Position, kMaxSources> vector_pos;
+  for (size_t i = 0; i < sources.size(); ++i) {
+    if (sources[i].vector && sources[i].access != nullptr)
+      vector_pos[i].assign(sources[i].access->shape.size(), 0);
+  }
   const bool read = ForEach(dst.shape, [&](const Position& pos, int64_t index) {
     if (!Held(dst, pos)) return true;
-    for (const Source& s : sources) {
-      if (s.access != nullptr && !Held(*s.access, position(s, pos))) return true;
+    for (Position& p : vector_pos) {
+      if (!p.empty()) p[0] = pos[0];
     }
-    Item item{index, 0, pos, {}};
+    for (size_t i = 0; i < sources.size(); ++i) {
+      const Source& s = sources[i];
+      if (s.access != nullptr && !Held(*s.access, s.vector ? vector_pos[i] : pos)) return true;
+    }
+    Item item{index, 0, {}};
     bool skipped = false;
-    for (const Source& s : sources) {
-      Cell cell = s.constant;
-      if (s.access != nullptr) {
-        int64_t place = 0;
-        if (!Locate(*s.access, position(s, pos), &place, &skipped)) return false;
-        if (skipped) return true;
-        cell = ReadAt(*s.access, place);
-      }
-      item.cells.push_back(cell);
+    for (size_t i = 0; i < sources.size(); ++i) {
+      const Source& s = sources[i];
+      item.cells[i] = s.constant;
+      if (s.access == nullptr) continue;
+      int64_t place = 0;
+      if (!Locate(*s.access, s.vector ? vector_pos[i] : pos, &place, &skipped)) return false;
+      if (skipped) return true;
+      item.cells[i] = ReadAt(*s.access, place);
     }
     if (!Locate(dst, pos, &item.place, &skipped)) return false;
-    if (!skipped) items.push_back(std::move(item));
+    if (!skipped) items.push_back(item);
     return true;
   });
   if (!read) return false;
+  Position pos(dst.shape.size(), 0);
   for (const Item& item : items) {
-    const Result r = compute(item.pos, item.index, item.cells);
-    if (results != nullptr) results->push_back({item.pos[0], r.f});
+    int64_t rest = item.index;
+    for (size_t d = pos.size(); d-- > 0;) {
+      pos[d] = rest % dst.shape[d];
+      rest /= dst.shape[d];
+    }
+    const Result r = compute(pos, item.index, absl::MakeConstSpan(item.cells.data(), sources.size()));
+    if (results != nullptr) results->push_back({pos[0], r.f});
     WriteAt(dst, item.place, r);
   }
   return true;

@@ -1,0 +1,34 @@
+// The fast form of each group of instructions. Internal to fast*.cc.
+#ifndef NKIAGENT_COMMON_NKI_EXEC_FAST_OPS_H_
+#define NKIAGENT_COMMON_NKI_EXEC_FAST_OPS_H_
+
+#include "common/nki/exec/plan.h"
+#include "common/nki/exec/team.h"
+
+namespace nkiagent::nki::exec {
+
+// fast_copy.cc: dma_copy, dma_transpose, tensor_copy, nc_transpose, partition_broadcast, memset,
+// tensor_copy_predicated.
+bool FastCopy(Context& context, const InstrPlan& plan, Team* team);
+bool FastMemset(Context& context, const InstrPlan& plan, Team* team);
+bool FastCopyPredicated(Context& context, const InstrPlan& plan, Team* team);
+
+// fast_elementwise.cc
+bool FastAlu(Context& context, const InstrPlan& plan, Team* team);  // tensor_tensor, tensor_scalar, ...
+bool FastActivation(Context& context, const InstrPlan& plan, Team* team);
+bool FastSelect(Context& context, const InstrPlan& plan, Team* team);  // iota, affine_select
+
+// fast_reduce.cc
+bool FastReduce(Context& context, const InstrPlan& plan, Team* team);
+
+// fast_matmul.cc
+bool FastMatmul(Context& context, const InstrPlan& plan, Team* team);
+
+// fast_rows.cc: tensor_tensor_scan, bn_stats, bn_aggr, nc_stream_shuffle.
+bool FastScan(Context& context, const InstrPlan& plan, Team* team);
+bool FastBnStats(Context& context, const InstrPlan& plan, Team* team);
+bool FastShuffle(Context& context, const InstrPlan& plan, Team* team);
+
+}  // namespace nkiagent::nki::exec
+
+#endif  // NKIAGENT_COMMON_NKI_EXEC_FAST_OPS_H_
