@@ -124,6 +124,25 @@ void LowerBatchNorm(NodeLowering& n) {
   n.YieldTuple({Normalised(n, x, moments, has_weight ? &weight : nullptr, has_bias ? &bias : nullptr)});
 }
 
+// Moments of the batch itself, per channel; or per instance where the graph has folded instances into
+// channels.
+void LowerBatchNormWithoutStats(NodeLowering& n) {
+  Builder& b = n.builder();
+  const Tensor x = n.TensorAt(0, "input");
+  const size_t rank = x.view.dims.size();
+  if (rank < 2 || !n.BoolOr(3, "training", true)) {
+    b.Fail("a batch norm without statistics needs a channel axis and training mode");
+    return;
+  }
+  std::vector<bool> reduced(rank, true);
+  reduced[1] = false;
+  const Moments moments = MomentsOf(n, x, reduced, n.NumberOr(5, "eps", 1e-5));
+  const bool has_weight = n.Has(1, "weight"), has_bias = n.Has(2, "bias");
+  const Tensor weight = has_weight ? AlongAxis(b, n.TensorAt(1, "weight"), 1, rank) : x;
+  const Tensor bias = has_bias ? AlongAxis(b, n.TensorAt(2, "bias"), 1, rank) : x;
+  n.YieldTuple({Normalised(n, x, moments, has_weight ? &weight : nullptr, has_bias ? &bias : nullptr)});
+}
+
 }  // namespace
 
 bool LowerNorm(NodeLowering& n) {
@@ -138,6 +157,8 @@ bool LowerNorm(NodeLowering& n) {
     LowerGroupNorm(n);
   } else if (op == "aten._native_batch_norm_legit_no_training") {
     LowerBatchNorm(n);
+  } else if (op == "aten._native_batch_norm_legit" && n.overload() == "no_stats") {
+    LowerBatchNormWithoutStats(n);
   } else {
     return false;
   }

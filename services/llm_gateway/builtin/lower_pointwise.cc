@@ -207,6 +207,9 @@ bool LowerArithmetic(NodeLowering& n) {
       const Fn fn = op == "aten.bitwise_and" ? Fn::kLogicalAnd : Fn::kLogicalOr;
       n.Yield(b.Binary(fn, n.TensorAt(0, "self"), n.TensorAt(1, "other"), DType::kBool));
     }
+  } else if (op == "aten.isnan") {
+    const Tensor x = n.TensorAt(0, "self");
+    n.Yield(b.Binary(Fn::kNotEqual, x, x, DType::kBool));
   } else if (op == "aten.where") {
     n.Yield(b.Select(n.TensorAt(0, "condition"), n.TensorAt(1, "self"), n.TensorAt(2, "other"), n.dtype()));
   } else {
