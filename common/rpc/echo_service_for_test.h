@@ -37,6 +37,10 @@ class EchoHandler final : public testdata::EchoService::CallbackService {
       if (request->behaviour() == "full") {
         return WithRetryAfter(absl::ResourceExhaustedError("full"), absl::Milliseconds(70));
       }
+      if (request->behaviour() == "wait_for_drain") {
+        while (!runtime_.draining().stop_requested()) std::this_thread::yield();
+        return absl::OkStatus();
+      }
       if (request->behaviour() == "wait") {
         while (call.Check().ok()) std::this_thread::yield();
         ++stopped;

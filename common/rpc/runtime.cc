@@ -17,7 +17,18 @@ class UnaryReactor : public grpc::ServerUnaryReactor {
       : runtime_(runtime),
         context_(context),
         method_(std::move(method)),
-        call_(CallContext::FromServer(*context, stop_.get_token())) {}
+        call_(CallContext::FromServer(*context, stop_.get_token())) {
+    runtime_.CallStarted();
+  }
+  ~UnaryReactor() override { runtime_.CallEnded(); }
+
+  // Whether the call should go ahead.
+  absl::Status Admit() const {
+    if (runtime_.draining().stop_requested()) {
+      return absl::UnavailableError("the service is draining; try another replica");
+    }
+    return call_.Check();
+  }
 
   void End(const absl::Status& status) {
     runtime_.RecordCall(call_, method_, status, absl::Now() - start_);
@@ -55,8 +66,9 @@ class UnaryCall final : public UnaryReactor {
       : UnaryReactor(runtime, context, std::move(method)), work_(std::move(work)) {}
 
   void Start() {
-    const absl::Status submitted = runtime().executor().Submit([this] { Run(); });
-    if (!submitted.ok()) End(submitted);
+    absl::Status admitted = Admit();
+    if (admitted.ok()) admitted = runtime().executor().Submit([this] { Run(); });
+    if (!admitted.ok()) End(admitted);
   }
 
  private:
@@ -83,7 +95,7 @@ class AsyncUnaryCall final : public UnaryReactor {
       : UnaryReactor(runtime, context, std::move(method)) {}
 
   void Start(const AsyncWork& work) {
-    if (absl::Status status = call().Check(); !status.ok()) return End(status);
+    if (absl::Status status = Admit(); !status.ok()) return End(status);
     work(call(), [this](const absl::Status& status) { End(status); });
   }
 };
@@ -97,6 +109,21 @@ Runtime::Runtime(RuntimeOptions options)
           metrics_.Histogram("request_duration_seconds",
                              "Time from a call's arrival to its status, queueing included, by method.")),
       executor_(options.executor) {}
+
+void Runtime::CallStarted() {
+  std::lock_guard lock(calls_mutex_);
+  ++calls_;
+}
+
+void Runtime::CallEnded() {
+  std::lock_guard lock(calls_mutex_);
+  if (--calls_ == 0) calls_changed_.notify_all();
+}
+
+bool Runtime::AwaitIdle(absl::Time deadline) {
+  std::unique_lock lock(calls_mutex_);
+  return calls_changed_.wait_until(lock, absl::ToChronoTime(deadline), [this] { return calls_ == 0; });
+}
 
 void Runtime::RecordCall(const CallContext& call, const std::string& method, const absl::Status& status,
                          absl::Duration duration) {

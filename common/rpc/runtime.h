@@ -10,7 +10,9 @@
 #include <grpcpp/server_context.h>
 #include <grpcpp/support/server_callback.h>
 
+#include <condition_variable>
 #include <functional>
+#include <mutex>
 #include <stop_token>
 #include <string>
 
@@ -42,6 +44,14 @@ class Runtime {
   std::stop_token draining() const { return draining_.get_token(); }
   void StartDraining() { draining_.request_stop(); }
 
+  // Waits until no unary call is left; false if some are at `deadline`. Calls that come while draining are
+  // refused with UNAVAILABLE, so that idle stays idle.
+  bool AwaitIdle(absl::Time deadline);
+
+  // For RunUnary and its like: a call lives between the two.
+  void CallStarted();
+  void CallEnded();
+
   // Records one ended call: nkiagent_<service>_requests_total{method,code},
   // _request_duration_seconds{method}, and one log line with the request id. `method` comes from a closed set
   // ("Compile"). RunUnary calls it; a streaming handler does so itself, once.
@@ -53,6 +63,9 @@ class Runtime {
   prometheus::Family<prometheus::Counter>& requests_total_;
   prometheus::Family<prometheus::Histogram>& request_duration_seconds_;
   std::stop_source draining_;
+  std::mutex calls_mutex_;
+  std::condition_variable calls_changed_;
+  int calls_ = 0;
   Executor executor_;  // last: its jobs use the above
 };
 

@@ -8,6 +8,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
@@ -28,6 +29,9 @@ namespace {
 
 // Calls that ignore their cancellation this long are left behind.
 constexpr std::chrono::seconds kCancelGrace(5);
+
+// Streams see that the runtime drains; this is what they have to say goodbye.
+constexpr absl::Duration kStreamGrace = absl::Milliseconds(250);
 
 // Readable once a signal or RequestStop() asks to stop. One for the process, since signals are.
 int StopEvent() {
@@ -171,7 +175,11 @@ bool Server::Drain() {
     Logger::Get().Info("draining", {{"deadline_s", absl::ToDoubleSeconds(options_.drain_deadline)}});
     server_->GetHealthCheckService()->SetServingStatus(false);
     runtime_.StartDraining();
-    const auto deadline = absl::ToChronoTime(absl::Now() + options_.drain_deadline);
+    const absl::Time limit = absl::Now() + options_.drain_deadline;
+    // gRPC's own shutdown waits for idle clients to answer a ping, which they may take seconds for. So the
+    // calls are awaited here, and gRPC gets only as long as streams need to end themselves.
+    runtime_.AwaitIdle(limit);
+    const auto deadline = absl::ToChronoTime(std::min(limit, absl::Now() + kStreamGrace));
     std::promise<void> done;
     std::future<void> ended = done.get_future();
     std::thread shutdown([this, deadline, done = std::move(done)]() mutable {

@@ -192,6 +192,18 @@ TEST_F(ServerTest, SigtermDrainsFinishesQuickCallsAndCancelsSlowOnes) {
   EXPECT_EQ(CallEcho(channel_, Within(absl::Seconds(5)), "").status().code(), absl::StatusCode::kUnavailable);
 }
 
+TEST_F(ServerTest, ACallThatEndsWithinTheDrainDeadlineIsFinished) {
+  StartServer({.drain_deadline = absl::Seconds(30)});
+  std::stop_source stop;
+  auto running = std::async(std::launch::async, [&] {
+    return CallEcho(channel_, CallContext("", absl::InfiniteFuture(), stop.get_token()), "wait_for_drain");
+  });
+  while (handler_.started < 1) std::this_thread::yield();
+  server_->RequestStop();
+  EXPECT_EQ(server_->Wait(), 0);
+  EXPECT_TRUE(running.get().ok());
+}
+
 TEST_F(ServerTest, RequestStopMakesWaitReturn) {
   StartServer();
   std::thread stopper([&] { server_->RequestStop(); });
