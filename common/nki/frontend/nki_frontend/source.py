@@ -100,6 +100,8 @@ def _trace_loaded(
         )
     except NkiError as e:
         return Traced(None, [e.diagnostic()])
+    except MemoryError:
+        raise  # as in tracer.py
     except (Exception, SystemExit) as e:  # noqa: BLE001
         return Traced(None, [_python_error(e)])
     kernel = _entry(namespace, entry)

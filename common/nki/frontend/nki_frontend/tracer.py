@@ -88,6 +88,8 @@ def trace_kernel(
                 "the kernel recurses too deep",
                 "NKI kernels can't recurse without an end",
             )
+        except MemoryError:
+            raise  # the sandbox's limit, not a finding: whoever set it says so
         except Exception as e:  # noqa: BLE001  anything a kernel raises is a finding about it
             error = _python_error(e)
         except SystemExit as e:
