@@ -1,9 +1,12 @@
 #include "services/compile/analysis.h"
 
 #include <string>
+#include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "common/nki/check/check.h"
+#include "common/nki/timing/timing.h"
 #include "services/compile/compile_request.h"
 #include "services/worker/outcome_proto.h"
 
@@ -26,6 +29,43 @@ common::v1::Severity ToProto(nki::Severity severity) {
   }
   return common::v1::SEVERITY_UNSPECIFIED;
 }
+
+// What the timing model says binds, as the contract splits it.
+void SetBound(nki::timing::Bound bound, common::v1::LatencyEstimate& proto) {
+  proto.set_binding_resource(common::v1::BINDING_RESOURCE_ENGINE);
+  switch (bound) {
+    case nki::timing::Bound::kTensor:
+      proto.set_binding_engine(common::v1::ENGINE_TENSOR);
+      return;
+    case nki::timing::Bound::kVector:
+      proto.set_binding_engine(common::v1::ENGINE_VECTOR);
+      return;
+    case nki::timing::Bound::kScalar:
+      proto.set_binding_engine(common::v1::ENGINE_SCALAR);
+      return;
+    case nki::timing::Bound::kGpSimd:
+      proto.set_binding_engine(common::v1::ENGINE_GPSIMD);
+      return;
+    case nki::timing::Bound::kDma:
+      proto.set_binding_engine(common::v1::ENGINE_DMA);
+      return;
+    case nki::timing::Bound::kMemory:
+      proto.set_binding_resource(common::v1::BINDING_RESOURCE_HBM_BANDWIDTH);
+      return;
+    case nki::timing::Bound::kLatency:
+      proto.set_binding_resource(common::v1::BINDING_RESOURCE_LATENCY);
+      return;
+  }
+}
+
+constexpr std::pair<nki::isa::Engine, common::v1::Engine> kEngines[] = {
+    {nki::isa::Engine::kTensor, common::v1::ENGINE_TENSOR},
+    {nki::isa::Engine::kVector, common::v1::ENGINE_VECTOR},
+    {nki::isa::Engine::kScalar, common::v1::ENGINE_SCALAR},
+    {nki::isa::Engine::kGpSimd, common::v1::ENGINE_GPSIMD},
+    {nki::isa::Engine::kSync, common::v1::ENGINE_SYNC},
+    {nki::isa::Engine::kDma, common::v1::ENGINE_DMA},
+};
 
 }  // namespace
 
@@ -56,6 +96,41 @@ std::vector<common::v1::Diagnostic> CheckProgram(const nki::ir::Program& program
   for (const nki::Diagnostic& diagnostic : nki::check::Check(program))
     findings.push_back(ToProto(diagnostic));
   return findings;
+}
+
+absl::StatusOr<common::v1::LatencyEstimate> EstimateProgram(const nki::ir::Program& program,
+                                                            absl::string_view source) {
+  const absl::StatusOr<nki::timing::Estimate> estimate = nki::timing::EstimateLatency(program);
+  if (!estimate.ok()) {
+    return absl::InternalError(absl::StrCat("the timing model failed: ", estimate.status().message()));
+  }
+  common::v1::LatencyEstimate proto;
+  proto.set_total_us(estimate->latency_us);
+  for (const auto& [own, engine] : kEngines) {
+    const double busy_us = estimate->busy_us[static_cast<size_t>(own)];
+    if (busy_us <= 0) continue;
+    common::v1::EngineTime& time = *proto.add_engines();
+    time.set_engine(engine);
+    time.set_busy_us(busy_us);
+  }
+  common::v1::MemoryTraffic& hbm = *proto.add_traffic();
+  hbm.set_memory(common::v1::MEMORY_HBM);
+  hbm.set_bytes_read(static_cast<int64_t>(estimate->hbm_read_bytes));
+  hbm.set_bytes_written(static_cast<int64_t>(estimate->hbm_written_bytes));
+  proto.set_flops(estimate->flops);
+  proto.set_arithmetic_intensity(estimate->arithmetic_intensity);
+  proto.set_roofline_us(estimate->roofline_us);
+  SetBound(estimate->bound, proto);
+  const SourceLines lines(source);
+  for (const nki::timing::LineCost& cost : estimate->lines) {
+    common::v1::LineCost& line = *proto.add_costly_lines();
+    line.set_line(cost.line);
+    line.set_source_line(lines.Line(cost.line));
+    line.set_busy_us(cost.busy_us);
+    line.set_instructions(cost.instructions);
+  }
+  proto.set_hardware(CleanText(program.target, kMaxTextBytes));
+  return proto;
 }
 
 SourceLines::SourceLines(absl::string_view source) : lines_(absl::StrSplit(source, '\n')) {}

@@ -2,8 +2,10 @@
 #ifndef SERVICES_COMPILE_ANALYSIS_H_
 #define SERVICES_COMPILE_ANALYSIS_H_
 
+#include <string>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "common/nki/diagnostic.h"
 #include "common/nki/ir/program.h"
@@ -20,6 +22,11 @@ common::v1::TensorSpec ToProto(const nki::ir::Tensor& tensor);
 
 // Findings of the whole-program rules.
 std::vector<common::v1::Diagnostic> CheckProgram(const nki::ir::Program& program);
+
+// What the program costs; source lines are filled in from `source`. INTERNAL if the timing model refuses the
+// program, whose target has been validated.
+absl::StatusOr<common::v1::LatencyEstimate> EstimateProgram(const nki::ir::Program& program,
+                                                            absl::string_view source);
 
 // The lines of a kernel, by number.
 class SourceLines {

@@ -227,6 +227,7 @@ absl::StatusOr<Compiler::Fresh> Compiler::CompileFresh(const rpc::CallContext& c
   if (outcome->ok()) {
     const absl::Status judged = Judge(request, outcome->reply, fresh);
     if (judged.ok()) return fresh;
+    if (!absl::IsInvalidArgument(judged)) return judged;
     result.mutable_sandbox()->set_status(common::v1::SANDBOX_STATUS_BAD_ANSWER);
     result.mutable_sandbox()->set_detail(CleanText(judged.message(), kMaxPrintedBytes));
   } else if (outcome->kind == sandbox::OutcomeKind::kException) {
@@ -271,6 +272,13 @@ absl::Status Compiler::Judge(const v1::CompileRequest& request, const std::strin
   SetDiagnostics(std::move(diagnostics), source, result);
   if (refused) return absl::OkStatus();
 
+  {
+    const PhaseTimer timer(result.mutable_timings()->mutable_estimate());
+    absl::StatusOr<common::v1::LatencyEstimate> estimate = EstimateProgram(*program, source);
+    if (!estimate.ok()) return estimate.status();
+    *result.mutable_estimate() = *std::move(estimate);
+  }
+  ObservePhase("estimate", FromProto(result.timings().estimate()));
   // Written anew, so that equal programs have equal bytes whatever the child sent.
   fresh.program = nki::ir::Serialize(*program);
   result.set_outcome(v1::COMPILE_OUTCOME_COMPILED);

@@ -68,7 +68,8 @@ class Compiler {
     std::string program;
   };
   absl::StatusOr<Fresh> CompileFresh(const rpc::CallContext& call, const v1::CompileRequest& request);
-  // Parses, checks and costs what the child sent; fills `fresh`. An error says why the reply is not one.
+  // Parses, checks and costs what the child sent; fills `fresh`. INVALID_ARGUMENT says why the reply is not
+  // one, INTERNAL that a part of ours failed.
   absl::Status Judge(const v1::CompileRequest& request, const std::string& reply, Fresh& fresh);
   bool Lookup(const std::string& key, const v1::CompileRequest& request, v1::CompileResponse& response);
   void Keep(const std::string& key, const v1::CompileRequest& request, const Fresh& fresh);

@@ -100,6 +100,9 @@ TEST_F(CompilerTest, ASoundProgramIsCompiledAndNamedByItsBytes) {
   EXPECT_EQ(result.outputs(0).name(), "y");
   EXPECT_EQ(result.outputs(0).dtype(), common::v1::DATA_TYPE_FLOAT32);
   EXPECT_EQ(result.outputs(0).dims(1), 512);
+  EXPECT_GT(result.estimate().total_us(), 0);
+  EXPECT_EQ(result.estimate().traffic(0).bytes_read(), 128 * 512 * 4);
+  EXPECT_EQ(result.estimate().costly_lines_size(), 2);
   EXPECT_EQ(result.toolchain().version(), "1.2.3");
   EXPECT_EQ(result.sandbox().status(), common::v1::SANDBOX_STATUS_OK);
   EXPECT_FALSE(result.cached());
