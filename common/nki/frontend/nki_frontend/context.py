@@ -35,9 +35,12 @@ def is_hbm(buffer: int) -> bool:
 class Scope:
     """The body of a loop, or one iteration of an unrolled one. Tensors made in it die with it."""
 
-    __slots__ = ("parent", "open", "symbol", "loc", "kind", "name")
+    __slots__ = ("parent", "open", "symbol", "loc", "kind", "name", "repeated")
 
-    def __init__(self, parent, symbol, loc, kind, name):
+    def __init__(self, parent, symbol, loc, kind, name, repeated):
+        # A later iteration of a loop that is unrolled only because its index was needed: what the kernel counts up in
+        # Python would stand at its first value in the SDK, which traces the body once.
+        self.repeated = repeated or (parent is not None and parent.repeated)
         self.parent = parent
         self.open = True
         self.symbol = symbol  # of the innermost loop that stays a loop; None at kernel level
@@ -100,13 +103,16 @@ class Buffer:
 
     def storage(self) -> Buffer:
         """The buffer that owns the elements."""
-        return self.base if self.base is not None else self
+        owner = self
+        while owner.base is not None:
+            owner = owner.base
+        return owner
 
 
 class Instr:
     """One recorded instruction; operands are Access, Immediate tuples (value, dtype) or None."""
 
-    __slots__ = ("op", "engine", "dst", "src", "attrs", "loc", "body")
+    __slots__ = ("op", "engine", "dst", "src", "attrs", "loc", "body", "splittable")
 
     def __init__(self, op, engine, dst, src, attrs, loc, body):
         self.op = op
@@ -116,6 +122,7 @@ class Instr:
         self.attrs = attrs
         self.loc = loc
         self.body = body
+        self.splittable = False  # of an nl function: may become several instructions
 
     def touches(self, storage: Buffer) -> bool:
         """Whether it reads or writes any element of `storage`."""
@@ -250,10 +257,12 @@ class Trace:
 
     # ---- scopes -----------------------------------------------------------------------------------------------------
 
-    def open_scope(self, symbol: Symbol | None, loc: tuple, kind: str, name: str) -> Scope:
+    def open_scope(
+        self, symbol: Symbol | None, loc: tuple, kind: str, name: str, repeated: bool = False
+    ) -> Scope:
         """Enters a loop body."""
         inner = symbol if symbol is not None else (self.scope.symbol if self.scope else None)
-        self.scope = Scope(self.scope, inner, loc, kind, name)
+        self.scope = Scope(self.scope, inner, loc, kind, name, repeated)
         return self.scope
 
     def close_scope(self, scope: Scope) -> None:

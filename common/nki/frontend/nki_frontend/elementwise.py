@@ -7,7 +7,7 @@ import numpy as np
 
 from . import context, dtypes
 from .access import apply, broadcast_shape, masked, partition_mismatch, spread
-from .context import PSUM, Access, current
+from .context import PSUM, Access, Instr, current
 from .errors import NkiError
 from .expr import Expr
 from .tile import Tensor, fresh, mark, memory_error, on_chip
@@ -23,6 +23,13 @@ def engine_for(op: str) -> int:
     """The engine to name for an operator: none if the Vector engine, the default, computes it."""
     engines = _nki.ALU_OPS[op][6]
     return 0 if _VECTOR in engines or not engines else _GPSIMD
+
+
+def emit(op: str, dst: list, src: list, **attrs: object) -> Instr:
+    """An instruction of an nl function."""
+    instr = current().emit(op, dst, src, **attrs)
+    instr.splittable = True
+    return instr
 
 
 def _operand(value: object, what: str) -> object:
@@ -64,7 +71,7 @@ def _to_sbuf(access: Access) -> Access:
     """A copy in SBUF: the compiler adds it where an engine can't read PSUM."""
     temporary = fresh(access.shape, access.buffer.dtype, name=f"{access.buffer.name}_sbuf")
     dst = on_chip(temporary, "dst").with_mask(access.mask)
-    current().emit("tensor_copy", [dst], [access])
+    emit("tensor_copy", [dst], [access])
     return on_chip(temporary, "src")
 
 
@@ -132,7 +139,7 @@ def _tensor_scalar(
     attrs = {"op0": ALU[op]}
     if reverse:
         attrs["reverse0"] = True
-    instr = current().emit(
+    instr = emit(
         "tensor_scalar",
         [masked(on_chip(result, "dst"), mask), None],
         [masked(data, mask), operand, None],
@@ -171,7 +178,7 @@ def _tile_tile(op: str, a: Tensor, b: Tensor, out: np.dtype, mask: object, opera
     if right.buffer.buffer == PSUM and engine == _GPSIMD:
         right = _to_sbuf(right)
     result = fresh(left.shape, out)
-    instr = current().emit(
+    instr = emit(
         "tensor_tensor",
         [masked(on_chip(result, "dst"), mask)],
         [masked(left, mask), masked(right, mask)],
@@ -205,7 +212,7 @@ def unary(fn: str, x: object, *, dtype: object = None, mask: object = None) -> T
     x = as_tile(x, "x")
     data = on_chip(x, "x")
     result = fresh(data.shape, x.dtype if dtype is None else dtypes.normalize(dtype))
-    instr = current().emit(
+    instr = emit(
         "activation",
         [masked(on_chip(result, "dst"), mask), None],
         [masked(data, mask), None, (1.0, dtypes.number(dtypes.float32))],
@@ -243,7 +250,7 @@ def reciprocal(x: object, *, dtype: object = None, mask: object = None) -> Tenso
     x = as_tile(x, "x")
     data = on_chip(x, "x")
     result = fresh(data.shape, x.dtype if dtype is None else dtypes.normalize(dtype))
-    instr = current().emit("reciprocal", [masked(on_chip(result, "dst"), mask)], [masked(data, mask)])
+    instr = emit("reciprocal", [masked(on_chip(result, "dst"), mask)], [masked(data, mask)])
     return mark(result, instr)
 
 
@@ -254,9 +261,7 @@ def copy(src: object, *, mask: object = None, dtype: object = None, engine: int 
     if engine == _GPSIMD and data.buffer.buffer == PSUM:
         raise memory_error(src, "src on gpsimd_engine", "sbuf")
     result = fresh(data.shape, src.dtype if dtype is None else dtypes.normalize(dtype))
-    instr = current().emit(
-        "tensor_copy", [masked(on_chip(result, "dst"), mask)], [masked(data, mask)], engine=engine
-    )
+    instr = emit("tensor_copy", [masked(on_chip(result, "dst"), mask)], [masked(data, mask)], engine=engine)
     return mark(result, instr)
 
 
@@ -284,11 +289,10 @@ def where(condition: object, x: object, y: object, *, dtype: object = None, mask
     out = dtypes.promote(*types) if dtype is None else dtypes.normalize(dtype)
     result = fresh(shape, out)
     dst = masked(on_chip(result, "dst"), mask)
-    trace = current()
     if isinstance(b, Tensor):
-        trace.emit("tensor_copy", [dst], [masked(spread(_widen(on_chip(b, "y"), shape), shape), mask)])
+        emit("tensor_copy", [dst], [masked(spread(_widen(on_chip(b, "y"), shape), shape), mask)])
     else:
-        trace.emit("memset", [dst], [], value=b[0])
+        emit("memset", [dst], [], value=b[0])
     flag = condition
     if flag.dtype not in (dtypes.uint8, dtypes.bool_, dtypes.uint32, np.dtype(np.uint16)):
         flag = scalar_op("not_equal", flag, 0.0, dtype=dtypes.uint8, mask=mask)
@@ -302,5 +306,5 @@ def where(condition: object, x: object, y: object, *, dtype: object = None, mask
         choice: object = masked(spread(source, shape), mask)
     else:
         choice = (a[0], dtypes.number(out))
-    trace.emit("tensor_copy_predicated", [dst], [choice, predicate])
+    emit("tensor_copy_predicated", [dst], [choice, predicate])
     return result

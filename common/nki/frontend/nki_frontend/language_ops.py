@@ -8,6 +8,7 @@ import ml_dtypes
 import numpy as np
 
 from . import dtypes, elementwise, memory, reduction
+from .arguments import checked
 from .context import current
 from .errors import NkiError
 from .expr import DynSlice
@@ -449,6 +450,10 @@ def finfo(dtype):
     """Limits of a floating type."""
     kind = dtypes.normalize(dtype)
     return np.finfo(np.float32) if kind == dtypes.tfloat32 else ml_dtypes.finfo(kind)
+
+
+for _name, _function in FUNCTIONS.items():
+    FUNCTIONS[_name] = checked(_function)
 
 
 class NeuronCores(int):

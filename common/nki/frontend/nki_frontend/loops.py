@@ -146,7 +146,7 @@ def _unrolled(values: range, name: str, frame) -> Iterator[int]:
     variable = loop_name(frame)
     trace = current()
     for value in values:
-        scope = trace.open_scope(None, loc, name, variable)
+        scope = trace.open_scope(None, loc, name, variable, repeated=value != values[0])
         yield value
         if trace.scope is not scope:
             raise left_early(trace.scope)

@@ -20,7 +20,7 @@ class _Lowering:
             or self.buffers[buffer.number] is not buffer
         ):
             if buffer.base is not None:
-                self.number(buffer.base)
+                self.number(buffer.storage())
             buffer.number = len(self.buffers)
             self.buffers.append(buffer)
         return buffer.number
@@ -94,7 +94,7 @@ class _Lowering:
             b.shape,
             b.partition_axis,
             -1 if symbol is None else symbol.order,
-            -1 if b.base is None else self.number(b.base),
+            -1 if b.base is None else self.number(b.storage()),
             b.constant,
             b.loc[0],
             b.loc[1],

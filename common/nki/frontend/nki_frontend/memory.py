@@ -98,7 +98,8 @@ def declare(shape: object, dtype: object, buffer: object, name: str, what: str) 
     tensor = Tensor(_hbm_buffer(trace, memory, kind, sizes, name, axis, loc, frame))
     if placement is not None and not trace.auto_alloc:
         trace.manual = True
-        placement.check(tensor.buffer)
+        if trace.scope is None or not trace.scope.repeated:
+            placement.check(tensor.buffer)
         tensor.buffer.manual = placement
     return tensor, placement is not None
 

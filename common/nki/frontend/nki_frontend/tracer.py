@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,7 @@ from .context import INPUT, LOCAL, OUTPUT, SHARED_HBM, SPMD, Buffer, Instr, Loop
 from .errors import KERNEL_FILE, Diagnostic, NkiError, Retrace, _ours
 from .expr import Expr
 from .lowering import lower
+from .splitting import split_wide
 from .tile import Tensor
 
 # Each restart unrolls at least one more loop; kernels have few loops whose index steers control flow.
@@ -202,15 +204,10 @@ def _outputs(trace: Trace, result: Any) -> None:
                 hint="create outputs with nl.ndarray(shape, dtype=..., buffer=nl.shared_hbm)",
             )
         if buffer.base is not None or value.shape != buffer.shape:
-            raise NkiError(
-                "err_output_is_view",
-                f"returned value {position} is a view of '{buffer.storage().name}'",
-                loc=buffer.loc,
-                hint="create the output with its final shape; reshape a view to write to it",
-            )
+            buffer = _output_of_view(trace, value, position)
         if buffer in trace.outputs:
             raise NkiError("err_output_is_view", f"tensor '{buffer.name}' is returned twice", loc=buffer.loc)
-        if buffer not in written:
+        if buffer not in written and not any(b.storage() is buffer for b in written):
             raise NkiError(
                 "err_tensor_output_not_written_to",
                 f"output '{buffer.name}' is never written to",
@@ -220,6 +217,26 @@ def _outputs(trace: Trace, result: Any) -> None:
         if buffer.role == LOCAL:
             buffer.role = OUTPUT
         trace.outputs.append(buffer)
+
+
+def _output_of_view(trace: Trace, value: Tensor, position: int) -> Buffer:
+    """A returned reshape of an output: the result takes the reshaped form, and the tensor that was created a view of it."""
+    view, owner = value.buffer, value.buffer.storage()
+    linear = Expr(0, (), value.shape, (0,) * len(value.shape))
+    for axis, e in enumerate(value.index):
+        linear = linear + e * math.prod(view.shape[axis + 1 :])
+    walk = tuple(0 if n == 1 else math.prod(value.shape[d + 1 :]) for d, n in enumerate(value.shape))
+    whole = linear.const == 0 and not linear.terms and linear.coefs == walk and not value.mask
+    if not whole or owner.role != LOCAL or math.prod(value.shape) != math.prod(owner.shape):
+        raise NkiError(
+            "err_output_is_view",
+            f"returned value {position} is a part of '{owner.name}'",
+            loc=owner.loc,
+            hint="return whole tensors; create the output with its final shape",
+        )
+    result = Buffer(owner.name, owner.buffer, owner.dtype, value.shape, loc=owner.loc, declared=True)
+    owner.base = result
+    return result
 
 
 def _definition(trace: Trace) -> tuple[int, int]:
@@ -242,6 +259,7 @@ def _finish(trace: Trace, grid: tuple, error: Diagnostic | None) -> Traced:
     """Judges the instructions recorded so far; what they break comes before the error that ended the trace."""
     diagnostics: list[Diagnostic] = []
     program = None
+    split_wide(trace.body)
     try:
         if error is not None:
             for b in trace.outputs:

@@ -364,3 +364,11 @@ def test_near_names_are_suggested():
     traced = trace(body("nl.store(out, nl.activation(nl.exp, nl.load(x)))"), [X])
     assert traced.diagnostics[0].rule == "err_unknown_nki_api"
     assert "nisa.activation" in traced.diagnostics[0].hint
+
+
+def test_an_unknown_keyword_is_warned_about():
+    source = body("p = nl.arange(128)[:, None]\nnl.store(out, nl.load(x), maks=(p < 64))")
+    traced = trace(source, [X])
+    assert traced.ok
+    assert [d.rule for d in traced.diagnostics] == ["warn_unknown_argument"]
+    assert "mask" in traced.diagnostics[0].hint

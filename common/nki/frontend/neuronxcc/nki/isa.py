@@ -5,6 +5,7 @@
 import sys as _sys
 
 from nki_frontend import operators as _operators  # noqa: F401
+from nki_frontend.arguments import checked as _checked
 from nki_frontend.isa_common import DgeMode as dge_mode
 from nki_frontend.isa_common import Engine as engine
 from nki_frontend.isa_common import NcVersion as nc_version
@@ -49,7 +50,10 @@ from nki_frontend.isa_data import (
 from nki_frontend.jit import missing_attribute as _missing
 from nki_frontend.language_ops import Fp32 as fp32
 
-sb_transpose = nc_transpose
+for _name, _function in list(globals().items()):
+    if _function.__class__.__name__ == "function" and not _name.startswith("_"):
+        globals()[_name] = _checked(_function)
+sb_transpose = globals()["nc_transpose"]  # its old name
 tensor_engine = engine.tensor
 vector_engine = engine.vector
 scalar_engine = engine.scalar
