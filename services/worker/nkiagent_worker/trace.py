@@ -1,4 +1,5 @@
-"""The role `trace`: a kernel's source becomes a program or diagnostics. README.md beside the package describes the payload.
+"""The role `trace`: a kernel's source becomes a program or diagnostics. README.md beside the package
+describes the payload.
 
 Nothing here sees data: the kernel runs with symbolic tensors.
 """
@@ -40,8 +41,9 @@ sys.meta_path.insert(0, _NoFrameworks())
 
 
 def handle(payload: bytes) -> bytes:
-    """One request: a JSON object in, one line of JSON and the program's bytes out. Raises only for a malformed payload,
-    which is the service's fault."""
+    """One request: a JSON object in, one line of JSON and the program's bytes out. Raises only for a
+    malformed payload, which is the service's fault.
+    """
     request = json.loads(payload)
     arguments = [TensorSpec(a["name"], tuple(a["shape"]), a["dtype"]) for a in request["arguments"]]
     traced = _trace(request, arguments)

@@ -1,1 +1,3 @@
-"""The tracer behind `neuronxcc.nki`: runs a kernel as ordinary Python with symbolic tensors and records a program."""
+"""The tracer behind `neuronxcc.nki`: runs a kernel as ordinary Python with symbolic tensors and records a
+program.
+"""

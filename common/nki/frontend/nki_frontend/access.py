@@ -14,7 +14,7 @@ from .tile import Tensor, on_chip
 def remap(e: Expr, mapping: list, sizes: tuple, shape: tuple) -> Expr:
     """`e` over new dimensions: old dimension d becomes mapping[d] (None: dropped, of size 1 or broadcast)."""
     coefs = [0] * len(shape)
-    for d, (new, n) in enumerate(zip(mapping, sizes)):
+    for d, (new, n) in enumerate(zip(mapping, sizes, strict=False)):
         if new is not None and n > 1:
             coefs[new] = e.coefs[d]
     return Expr(e.const, e.terms, shape, tuple(coefs))
@@ -69,8 +69,9 @@ def spread(access: Access, shape: tuple) -> Access:
 
 
 def squeeze_to(access: Access, shape: tuple) -> Access | None:
-    """The access under a shape that differs by axes of size 1 only; the first axis stays first. None if it differs
-    in more."""
+    """The access under a shape that differs by axes of size 1 only; the first axis stays first. None if it
+    differs in more.
+    """
     if access.shape == shape:
         return access
     if access.shape[0] != shape[0]:
@@ -81,7 +82,7 @@ def squeeze_to(access: Access, shape: tuple) -> Access | None:
         return None
     mapping: list = [None] * len(access.shape)
     mapping[0] = 0
-    for a, b in zip(old, new):
+    for a, b in zip(old, new, strict=False):
         mapping[a] = b
     return apply(access, mapping, shape)
 

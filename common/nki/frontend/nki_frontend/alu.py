@@ -1,4 +1,6 @@
-"""Which operator an `op` argument names: nl functions, NumPy functions of the same meaning, or their names."""
+"""Which operator an `op` argument names: nl functions, NumPy functions of the same meaning, or their
+names.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Keyword arguments that no call of the SDK knows: most often a slip (`maks=`) that would silently change a result."""
+"""Keyword arguments that no call of the SDK knows: most often a slip (`maks=`) that would silently change
+a result.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Assignment into tensors: `t[...] = value` and `t += value`.
 
-Where the value is the result of an instruction that nothing else has used, the instruction writes into t itself, with the
-cast; otherwise a copy is made. If the result is used again later, the redirection is undone at that moment.
+Where the value is the result of an instruction that nothing else has used, the instruction writes into t
+itself, with the cast; otherwise a copy is made. If the result is used again later, the redirection is
+undone at that moment.
 """
 
 from __future__ import annotations
@@ -306,8 +307,9 @@ def _add() -> int:
 
 
 def need_zero(storage: context.Buffer) -> None:
-    """An accumulation target that nl.zeros did not clear starts from zero where it was created: the first product of an
-    accumulation group overwrites."""
+    """An accumulation target that nl.zeros did not clear starts from zero where it was created: the first
+    product of an accumulation group overwrites.
+    """
     if storage.lazy_zero is not None:
         body, at_instr = storage.lazy_zero
         storage.lazy_zero = None

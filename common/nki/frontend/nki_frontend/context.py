@@ -37,9 +37,9 @@ class Scope:
 
     __slots__ = ("parent", "open", "symbol", "loc", "kind", "name", "repeated")
 
-    def __init__(self, parent, symbol, loc, kind, name, repeated):
-        # A later iteration of a loop that is unrolled only because its index was needed: what the kernel counts up in
-        # Python would stand at its first value in the SDK, which traces the body once.
+    def __init__(self, parent: object, symbol: object, loc: tuple, kind: object, name: str, repeated: bool):
+        # A later iteration of a loop that is unrolled only because its index was needed: what the kernel
+        # counts up in Python would stand at its first value in the SDK, which traces the body once.
         self.repeated = repeated or (parent is not None and parent.repeated)
         self.parent = parent
         self.open = True
@@ -72,18 +72,18 @@ class Buffer:
 
     def __init__(
         self,
-        name,
-        buffer,
-        dtype,
-        shape,
+        name: str,
+        buffer: object,
+        dtype: object,
+        shape: tuple,
         *,
-        role=LOCAL,
-        partition_axis=0,
-        scope=None,
-        base=None,
-        constant=b"",
-        loc=(0, 0),
-        declared=False,
+        role: int = LOCAL,
+        partition_axis: int = 0,
+        scope: object = None,
+        base: object = None,
+        constant: bytes = b"",
+        loc: tuple = (0, 0),
+        declared: bool = False,
     ):
         self.name = name
         self.buffer = buffer
@@ -114,7 +114,7 @@ class Instr:
 
     __slots__ = ("op", "engine", "dst", "src", "attrs", "loc", "body", "splittable")
 
-    def __init__(self, op, engine, dst, src, attrs, loc, body):
+    def __init__(self, op: int, engine: int, dst: list, src: list, attrs: dict, loc: tuple, body: list):
         self.op = op
         self.engine = engine
         self.dst = dst
@@ -137,12 +137,21 @@ class Instr:
 
 
 class Access:
-    """A tile of a buffer: `index` has one Expr for each axis of the buffer, over the dimensions of `shape`."""
+    """A tile of a buffer: `index` has one Expr for each axis of the buffer, over the dimensions of
+    `shape`.
+    """
 
     __slots__ = ("buffer", "shape", "index", "mask", "indirect_axis", "indirect_buffer", "indirect_index")
 
     def __init__(
-        self, buffer, shape, index, mask=(), indirect_axis=-1, indirect_buffer=None, indirect_index=()
+        self,
+        buffer: object,
+        shape: tuple,
+        index: tuple,
+        mask: tuple = (),
+        indirect_axis: int = -1,
+        indirect_buffer: object = None,
+        indirect_index: tuple = (),
     ):
         self.buffer = buffer
         self.shape = shape
@@ -172,7 +181,7 @@ class Loop:
 
     __slots__ = ("symbol", "kind", "start", "step", "trips", "body", "loc")
 
-    def __init__(self, symbol, kind, start, step, trips, loc):
+    def __init__(self, symbol: object, kind: object, start: int, step: int, trips: int, loc: tuple):
         self.symbol = symbol
         self.kind = kind
         self.start = start
@@ -226,7 +235,7 @@ class Trace:
         self.zero_targets: list[Buffer] = []
         self.closed_by_break: Scope | None = None
 
-    # ---- symbols ----------------------------------------------------------------------------------------------------
+    # ---- symbols -------------------------------------------------------------------------------------------
 
     def loop_symbol(self, name: str, key: object, low: int, high: int) -> Symbol:
         """A new loop index."""
@@ -255,7 +264,7 @@ class Trace:
             self.derived[key] = symbol
         return symbol
 
-    # ---- scopes -----------------------------------------------------------------------------------------------------
+    # ---- scopes --------------------------------------------------------------------------------------------
 
     def open_scope(
         self, symbol: Symbol | None, loc: tuple, kind: str, name: str, repeated: bool = False
@@ -272,7 +281,7 @@ class Trace:
         scope.open = False
         self.scope = scope.parent
 
-    # ---- tensors ----------------------------------------------------------------------------------------------------
+    # ---- tensors -------------------------------------------------------------------------------------------
 
     def unique_name(self, wanted: str) -> str:
         """`wanted`, with a number behind it if it is taken."""
@@ -309,7 +318,7 @@ class Trace:
             **kwargs,
         )
 
-    # ---- instructions -----------------------------------------------------------------------------------------------
+    # ---- instructions --------------------------------------------------------------------------------------
 
     def emit(
         self, op: str, dst: list, src: list, *, engine: int = 0, loc: tuple | None = None, **attrs
@@ -329,7 +338,7 @@ class Trace:
         body.append(instr)
         return instr
 
-    # ---- findings ---------------------------------------------------------------------------------------------------
+    # ---- findings ------------------------------------------------------------------------------------------
 
     def warn(self, rule: str, message: str, *, hint: str = "", loc: tuple | None = None) -> None:
         """One warning for each rule and line."""
@@ -350,7 +359,7 @@ def left_early(scope: Scope) -> NkiError:
     )
 
 
-def _source_line(frame) -> str:
+def _source_line(frame: object) -> str:
     return (
         linecache.getline(frame.f_code.co_filename, frame.f_lineno, frame.f_globals)
         if frame is not None
@@ -358,12 +367,12 @@ def _source_line(frame) -> str:
     )
 
 
-def _assigned_name(frame) -> str:
+def _assigned_name(frame: object) -> str:
     found = _ASSIGNED.match(_source_line(frame))
     return found.group(1) if found else ""
 
 
-def loop_name(frame) -> str:
+def loop_name(frame: object) -> str:
     """The variable of the `for` statement that a frame is at."""
     found = _LOOP_VARIABLE.search(_source_line(frame))
     return found.group(1) if found else "i"

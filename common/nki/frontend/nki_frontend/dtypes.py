@@ -97,7 +97,9 @@ def is_float(dtype: np.dtype) -> bool:
 
 
 def scalar(value: object) -> tuple[float, np.dtype] | None:
-    """(value, dtype) of a Python or NumPy number, None if it is none: bool -> uint8, int -> int32, float -> float32."""
+    """(value, dtype) of a Python or NumPy number, None if it is none: bool -> uint8, int -> int32, float
+    -> float32.
+    """
     if isinstance(value, bool):
         return (float(value), uint8)
     if isinstance(value, int):

@@ -104,7 +104,7 @@ def binary(
         if op == "divide" and not dtypes.is_float(out):
             out = dtypes.float32  # a quotient of integers is no integer
     if op in _BITVEC:
-        for value, kind in ((a, type_a), (b, type_b)):
+        for _, kind in ((a, type_a), (b, type_b)):
             if not dtypes.is_integer(kind) and kind != dtypes.bool_:
                 raise NkiError(
                     "err_bitvec_operand_type",

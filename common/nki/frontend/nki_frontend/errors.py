@@ -1,4 +1,6 @@
-"""Findings about a kernel, with the SDK's error names, and the place in the kernel's source they belong to."""
+"""Findings about a kernel, with the SDK's error names, and the place in the kernel's source they belong
+to.
+"""
 
 from __future__ import annotations
 
@@ -60,8 +62,9 @@ class NkiError(Exception):
 
 
 class Retrace(BaseException):
-    """Ends a trace that has to start again with some loops unrolled. Not an Exception, so kernels can't catch it by
-    accident."""
+    """Ends a trace that has to start again with some loops unrolled. Not an Exception, so kernels can't
+    catch it by accident.
+    """
 
     def __init__(self, loops: set):
         super().__init__("retrace")
@@ -83,7 +86,9 @@ def _ours(code: CodeType) -> bool:
 
 
 def user_frame() -> FrameType | None:
-    """The innermost frame of the kernel: of its source text if it has one, else the first that is not the tracer's."""
+    """The innermost frame of the kernel: of its source text if it has one, else the first that is not the
+    tracer's.
+    """
     frame = sys._getframe(1)
     first = None
     while frame is not None:

@@ -1,7 +1,9 @@
-"""Index expressions: affine functions of loop indices and of the positions inside a tile, and comparisons of them.
+"""Index expressions: affine functions of loop indices and of the positions inside a tile, and comparisons of
+them.
 
-An expression has a NumPy-like shape with one coefficient for each of its dimensions: `nl.arange(n)[:, None] * 4 + i` has
-shape (n, 1), coefficients (4, 0) and a term for the loop index i. A loop index alone has shape ().
+An expression has a NumPy-like shape with one coefficient for each of its dimensions: `nl.arange(n)[:,
+None] * 4 + i` has shape (n, 1), coefficients (4, 0) and a term for the loop index i. A loop index alone
+has shape ().
 """
 
 from __future__ import annotations
@@ -18,7 +20,17 @@ class Symbol:
 
     LOOP, FLOORDIV, MOD = 0, 1, 2
 
-    def __init__(self, kind, name, loop=None, argument=None, divisor=1, low=0, high=0, order=0):
+    def __init__(
+        self,
+        kind: object,
+        name: str,
+        loop: object = None,
+        argument: object = None,
+        divisor: int = 1,
+        low: int = 0,
+        high: int = 0,
+        order: int = 0,
+    ):
         self.kind = kind
         self.name = name
         self.loop = loop  # of a loop index: what to unroll when its value is needed
@@ -71,7 +83,7 @@ class Expr:
         self.coefs = coefs
         self.grid = grid  # made by mgrid
 
-    # ---- what it is -------------------------------------------------------------------------------------------------
+    # ---- what it is ----------------------------------------------------------------------------------------
 
     def loops(self) -> set:
         """The loops whose index it depends on."""
@@ -86,7 +98,7 @@ class Expr:
         for symbol, k in self.terms:
             a, b = symbol.low * k, symbol.high * k
             low, high = low + min(a, b), high + max(a, b)
-        for size, k in zip(self.shape, self.coefs):
+        for size, k in zip(self.shape, self.coefs, strict=False):
             low, high = low + min(0, k * (size - 1)), high + max(0, k * (size - 1))
         return low, high
 
@@ -99,10 +111,10 @@ class Expr:
         """Number of dimensions."""
         return len(self.shape)
 
-    # ---- what needs a number ----------------------------------------------------------------------------------------
+    # ---- what needs a number -------------------------------------------------------------------------------
 
     def _concrete(self) -> int:
-        if any(k and n > 1 for k, n in zip(self.coefs, self.shape)):
+        if any(k and n > 1 for k, n in zip(self.coefs, self.shape, strict=False)):
             raise NkiError(
                 "err_control_flow_condition_depending_on_arange",
                 "a nl.arange or nl.mgrid expression has no single value",
@@ -137,7 +149,7 @@ class Expr:
 
     __floor__ = __trunc__ = __ceil__
 
-    # ---- arithmetic -------------------------------------------------------------------------------------------------
+    # ---- arithmetic ----------------------------------------------------------------------------------------
 
     def _add(self, other: object, sign: int) -> Expr:
         if _is_int(other):
@@ -154,20 +166,23 @@ class Expr:
         if self.shape or other.shape:
             shape = _broadcast(self.shape, other.shape)
             rank = len(shape)
-            coefs = tuple(a + sign * b for a, b in zip(_spread(self.coefs, rank), _spread(other.coefs, rank)))
+            coefs = tuple(
+                a + sign * b
+                for a, b in zip(_spread(self.coefs, rank), _spread(other.coefs, rank), strict=False)
+            )
         else:
             shape = coefs = ()
         return Expr(self.const + sign * other.const, terms, shape, coefs, self.grid or other.grid)
 
-    def __add__(self, other):
+    def __add__(self, other: object):
         return self._add(other, 1)
 
     __radd__ = __add__
 
-    def __sub__(self, other):
+    def __sub__(self, other: object):
         return self._add(other, -1)
 
-    def __rsub__(self, other):
+    def __rsub__(self, other: object):
         return (self * -1)._add(other, 1)
 
     def __neg__(self):
@@ -176,7 +191,7 @@ class Expr:
     def __pos__(self):
         return self
 
-    def __mul__(self, other):
+    def __mul__(self, other: object):
         if isinstance(other, Expr):
             if other.is_constant() and not other.shape:
                 other = other.const
@@ -203,44 +218,44 @@ class Expr:
 
     __rmul__ = __mul__
 
-    def __floordiv__(self, other):
+    def __floordiv__(self, other: object):
         return self._divide(other, Symbol.FLOORDIV)
 
-    def __mod__(self, other):
+    def __mod__(self, other: object):
         return self._divide(other, Symbol.MOD)
 
-    def __divmod__(self, other):
+    def __divmod__(self, other: object):
         return self // other, self % other
 
-    def __truediv__(self, other):
+    def __truediv__(self, other: object):
         return self._concrete() / other
 
-    def __rtruediv__(self, other):
+    def __rtruediv__(self, other: object):
         return other / self._concrete()
 
-    def __rfloordiv__(self, other):
+    def __rfloordiv__(self, other: object):
         return other // self._concrete()
 
-    def __rmod__(self, other):
+    def __rmod__(self, other: object):
         return other % self._concrete()
 
-    def __pow__(self, other):
+    def __pow__(self, other: object):
         return self._concrete() ** other
 
-    def __rpow__(self, other):
+    def __rpow__(self, other: object):
         return other ** self._concrete()
 
     def __abs__(self):
         low, _ = self.range()
         return self if low >= 0 else abs(self._concrete())
 
-    def __lshift__(self, other):
+    def __lshift__(self, other: object):
         return self * (1 << int(other))
 
-    def __rshift__(self, other):
+    def __rshift__(self, other: object):
         return self // (1 << int(other))
 
-    def __and__(self, other):
+    def __and__(self, other: object):
         return self._concrete() & other
 
     __rand__ = __and__
@@ -282,7 +297,7 @@ class Expr:
         symbol = current().derived_symbol(kind, Expr(self.const, self.terms), d)
         return Expr(0, ((symbol, 1),), self.shape, self.coefs, self.grid)
 
-    # ---- comparisons ------------------------------------------------------------------------------------------------
+    # ---- comparisons ---------------------------------------------------------------------------------------
 
     def _compare(self, other: object, op: str) -> Predicate:
         if isinstance(other, float) and not other.is_integer():
@@ -296,25 +311,25 @@ class Expr:
             return NotImplemented
         return Predicate.compare(self - other, op)
 
-    def __lt__(self, other):
+    def __lt__(self, other: object):
         return self._compare(other, "less")
 
-    def __le__(self, other):
+    def __le__(self, other: object):
         return self._compare(other, "less_equal")
 
-    def __gt__(self, other):
+    def __gt__(self, other: object):
         return self._compare(other, "greater")
 
-    def __ge__(self, other):
+    def __ge__(self, other: object):
         return self._compare(other, "greater_equal")
 
-    def __eq__(self, other):
+    def __eq__(self, other: object):
         return self._compare(other, "equal")
 
-    def __ne__(self, other):
+    def __ne__(self, other: object):
         return self._compare(other, "not_equal")
 
-    # ---- views ------------------------------------------------------------------------------------------------------
+    # ---- views ---------------------------------------------------------------------------------------------
 
     def __getitem__(self, subscript: object) -> Expr:
         items = subscript if isinstance(subscript, tuple) else (subscript,)
@@ -367,7 +382,7 @@ class Expr:
     def reshape(self, *shape) -> Expr:
         """Only insertion and removal of size-1 axes keep an index affine in its dimensions."""
         want = tuple(int(s) for s in (shape[0] if len(shape) == 1 and not _is_int(shape[0]) else shape))
-        kept = [(n, k) for n, k in zip(self.shape, self.coefs) if n != 1]
+        kept = [(n, k) for n, k in zip(self.shape, self.coefs, strict=False) if n != 1]
         if [n for n in want if n != 1] != [n for n, _ in kept]:
             return _not_affine("reshape", self, want)
         rest = iter(kept)
@@ -376,7 +391,9 @@ class Expr:
 
     def __repr__(self) -> str:
         parts = [f"{k}*{s.name}" if k != 1 else s.name for s, k in self.terms]
-        parts += [f"{k}*arange({n})@{d}" for d, (n, k) in enumerate(zip(self.shape, self.coefs)) if k]
+        parts += [
+            f"{k}*arange({n})@{d}" for d, (n, k) in enumerate(zip(self.shape, self.coefs, strict=False)) if k
+        ]
         if self.const or not parts:
             parts.append(str(self.const))
         return " + ".join(parts)
@@ -404,14 +421,14 @@ _NEGATED = {
 class Predicate:
     """Comparisons of index expressions: what masks and conditions are made of.
 
-    `constraints` are expressions that must all be >= 0, or None where it is no conjunction of comparisons (`!=`, `|`);
-    such a predicate can steer control flow but can't be a mask.
+    `constraints` are expressions that must all be >= 0, or None where it is no conjunction of comparisons
+    (`!=`, `|`); such a predicate can steer control flow but can't be a mask.
     """
 
     __slots__ = ("constraints", "parts", "op", "expr", "shape")
     __array_ufunc__ = None
 
-    def __init__(self, constraints, parts, op, expr, shape):
+    def __init__(self, constraints: tuple | None, parts: tuple, op: str, expr: object, shape: tuple):
         self.constraints = constraints
         self.parts = parts  # for "or" and "not": operands
         self.op = op  # comparison operator of a single comparison `expr op 0`, else "and", "or"
@@ -472,7 +489,7 @@ class Predicate:
             raise Retrace(self.loops())
         return value
 
-    def __and__(self, other):
+    def __and__(self, other: object):
         if isinstance(other, (bool, np.bool_)):
             return self if other else Predicate.compare(Expr(-1, ()), "greater_equal")
         if not isinstance(other, Predicate):
@@ -485,7 +502,7 @@ class Predicate:
 
     __rand__ = __and__
 
-    def __or__(self, other):
+    def __or__(self, other: object):
         if isinstance(other, (bool, np.bool_)):
             return Predicate.compare(Expr(0, ()), "greater_equal") if other else self
         if not isinstance(other, Predicate):
@@ -500,14 +517,14 @@ class Predicate:
         a, b = (~p for p in self.parts)
         return a | b if self.op == "and" else a & b
 
-    def __eq__(self, other):
+    def __eq__(self, other: object):
         if isinstance(other, (bool, np.bool_)):
             return self if other else ~self
         return NotImplemented
 
     __hash__ = None
 
-    def __getitem__(self, subscript):
+    def __getitem__(self, subscript: object):
         if self.op in _NEGATED:
             return Predicate.compare(self.expr[subscript], self.op)
         raise TypeError("only a single comparison can be indexed")

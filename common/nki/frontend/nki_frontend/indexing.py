@@ -1,7 +1,8 @@
 """Subscripts: from what a kernel writes between brackets to index expressions over a new tile.
 
-Basic indexing takes integers, slices, nl.ds, `...` and None; advanced indexing takes nl.arange / nl.mgrid expressions and
-integers, whose broadcast shape is the tile's. The two don't mix. A tile of integers is a run-time index.
+Basic indexing takes integers, slices, nl.ds, `...` and None; advanced indexing takes nl.arange / nl.mgrid
+expressions and integers, whose broadcast shape is the tile's. The two don't mix. A tile of integers is a
+run-time index.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from .expr import DynSlice, Expr, Predicate, span
 
 
 class View:
-    """Result of a subscript: the new shape, an Expr over it for each old dimension, and what else was found."""
+    """Result of a subscript: the new shape, an Expr over it for each old dimension, and what else was
+    found.
+    """
 
     __slots__ = ("shape", "parts", "mask", "runtime")
 
-    def __init__(self, shape: tuple, parts: list, mask: tuple = (), runtime=None):
+    def __init__(self, shape: tuple, parts: list, mask: tuple = (), runtime: object = None):
         self.shape = shape
         self.parts = parts
         self.mask = mask
@@ -33,7 +36,7 @@ def substitute(e: Expr, parts: list, shape: tuple) -> Expr:
     """`e`, an expression over old dimensions, over the new ones that `parts` gives for each old dimension."""
     rank = len(shape)
     out = Expr(e.const, e.terms, shape, (0,) * rank)
-    for k, part in zip(e.coefs, parts):
+    for k, part in zip(e.coefs, parts, strict=False):
         if k:
             out = out + part * k
     if out.shape != shape or len(out.coefs) != rank:
@@ -42,11 +45,11 @@ def substitute(e: Expr, parts: list, shape: tuple) -> Expr:
     return out
 
 
-def _describe(tensor) -> str:
+def _describe(tensor: object) -> str:
     return f"tensor '{tensor.buffer.name}' of shape {tensor.shape}"
 
 
-def parse(tensor, subscript: object) -> View:
+def parse(tensor: object, subscript: object) -> View:
     """The view of `tensor` that `subscript` selects."""
     from .tile import Tensor
 
@@ -59,7 +62,7 @@ def parse(tensor, subscript: object) -> View:
     return _basic(tensor, items)
 
 
-def _masked(tensor, items: tuple) -> View:
+def _masked(tensor: object, items: tuple) -> View:
     """`t[i_f <= 64]`: the whole tile under a condition."""
     if not all(isinstance(i, Predicate) for i in items):
         raise NkiError(
@@ -73,7 +76,7 @@ def _masked(tensor, items: tuple) -> View:
     return View(view.shape, view.parts, mask)
 
 
-def _expand_ellipsis(tensor, items: tuple) -> list:
+def _expand_ellipsis(tensor: object, items: tuple) -> list:
     named = sum(1 for i in items if i is not None and i is not Ellipsis)
     rank = len(tensor.shape)
     if sum(1 for i in items if i is Ellipsis) > 1:
@@ -98,7 +101,7 @@ def _expand_ellipsis(tensor, items: tuple) -> list:
     return out
 
 
-def _static_bound(tensor, axis: int, value: int, size: int) -> None:
+def _static_bound(tensor: object, axis: int, value: int, size: int) -> None:
     if not -size <= value < size:
         raise NkiError(
             "err_tensor_access_out_of_bound",
@@ -109,7 +112,7 @@ def _static_bound(tensor, axis: int, value: int, size: int) -> None:
         )
 
 
-def _basic(tensor, items: tuple) -> View:
+def _basic(tensor: object, items: tuple) -> View:
     expanded = _expand_ellipsis(tensor, items)
     shape: list[int] = []
     plan: list = []  # for each old dimension: (new dimension or None, start, step)
@@ -172,7 +175,7 @@ def _basic(tensor, items: tuple) -> View:
     return View(full, parts)
 
 
-def _advanced(tensor, items: tuple, tensor_type) -> View:
+def _advanced(tensor: object, items: tuple, tensor_type: object) -> View:
     if any(
         isinstance(i, slice) and i != slice(None, None, None) or isinstance(i, DynSlice) for i in items
     ) or any(isinstance(i, slice) or i is Ellipsis or i is None for i in items):
@@ -235,7 +238,7 @@ def _advanced(tensor, items: tuple, tensor_type) -> View:
         elif isinstance(item, Expr):
             coefs = (0,) * (rank - len(item.coefs)) + item.coefs
             sizes = (1,) * (rank - len(item.shape)) + item.shape
-            coefs = tuple(k if n > 1 else 0 for k, n in zip(coefs, sizes))
+            coefs = tuple(k if n > 1 else 0 for k, n in zip(coefs, sizes, strict=False))
             parts.append(Expr(item.const, item.terms, full, coefs))
         else:
             parts.append(Expr(int(item) % tensor.shape[axis], (), full, (0,) * rank))
@@ -248,7 +251,7 @@ def _advanced(tensor, items: tuple, tensor_type) -> View:
     return View(full, parts, (), runtime)
 
 
-def _runtime_shape(tensor, axis: int, index) -> tuple:
+def _runtime_shape(tensor: object, axis: int, index: object) -> tuple:
     from . import dtypes
 
     if index.buffer.buffer != context.SBUF:
@@ -312,7 +315,9 @@ def mask_constraints(mask: object, shape: tuple) -> tuple:
 
 
 def fit(e: Expr, shape: tuple, what: str) -> Expr:
-    """`e` over the dimensions of a tile: its first axis is the tile's first, the others are aligned at the end."""
+    """`e` over the dimensions of a tile: its first axis is the tile's first, the others are aligned at the
+    end.
+    """
     old = e.shape
     rank = len(shape)
     if len(old) > rank:
@@ -325,7 +330,7 @@ def fit(e: Expr, shape: tuple, what: str) -> Expr:
             raise _no_fit(e, shape, what)
         e = Expr(e.const, e.terms, old, coefs)
     out = [0] * rank
-    for d, (n, k) in enumerate(zip(old, e.coefs)):
+    for d, (n, k) in enumerate(zip(old, e.coefs, strict=False)):
         new = d + rank - len(old) if d or len(old) == 1 and rank == 1 else 0
         if n == 1 or k == 0:
             continue

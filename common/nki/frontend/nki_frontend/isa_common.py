@@ -141,7 +141,7 @@ def _regroup(b: Access, shape: tuple) -> Access | None:
     )
 
 
-def scalar_or_vector(value: object, what: str, data: Access, kind=None) -> object:
+def scalar_or_vector(value: object, what: str, data: Access, kind: object = None) -> object:
     """A constant or a [P, 1] tile."""
     if isinstance(value, Tensor):
         return vector(value, what, data.shape[0])
@@ -176,12 +176,12 @@ def float_value(value: object, what: str) -> float:
     return number[0]
 
 
-def result_type(default, dtype: object):
+def result_type(default: object, dtype: object) -> object:
     """dtype= or the default."""
     return default if dtype is None else dtypes.normalize(dtype)
 
 
-def output(shape: tuple, dtype, mask: object) -> tuple[Tensor, Access]:
+def output(shape: tuple, dtype: object, mask: object) -> tuple[Tensor, Access]:
     """A fresh SBUF tile and its masked access."""
     result = fresh(shape, dtype)
     return result, masked(on_chip(result, "dst"), mask)

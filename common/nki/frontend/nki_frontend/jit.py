@@ -136,7 +136,9 @@ class Kernel:
         return frozenset(out)
 
     def bind(self, args: tuple, kwargs: dict) -> tuple[list, dict, list]:
-        """The call's arguments with specs in place of arrays, and the arrays in the order of the program's inputs."""
+        """The call's arguments with specs in place of arrays, and the arrays in the order of the program's
+        inputs.
+        """
         bound = inspect.signature(self.function).bind(*args, **kwargs)
         bound.apply_defaults()
         arrays: list = []
@@ -208,7 +210,7 @@ class _NeedsDevice(Kernel):
             f"nki.{self.mode} needs an attached Neuron device; nki.simulate_kernel runs a kernel on the CPU"
         )
 
-    def __getitem__(self, grid: object) -> "_NeedsDevice":
+    def __getitem__(self, grid: object) -> _NeedsDevice:
         return _NeedsDevice(self.function, self.mode, super().__getitem__(grid).grid, **self.options)
 
 
@@ -233,7 +235,9 @@ def simulate_kernel(kernel: Callable, *args: Any, **kwargs: Any) -> Any:
 
 
 class FrameworkKernel:
-    """Base class of framework integrations; the methods that a framework must provide raise NotImplementedError."""
+    """Base class of framework integrations; the methods that a framework must provide raise
+    NotImplementedError.
+    """
 
     def __init__(self, func: Callable | None = None, **kwargs: Any):
         self.func = func
@@ -256,7 +260,7 @@ class FrameworkKernel:
         raise NotImplementedError
 
 
-# ---- decorators of nki.compiler -------------------------------------------------------------------------------------
+# ---- decorators of nki.compiler ----------------------------------------------------------------------------
 
 
 def _flag(name: str):

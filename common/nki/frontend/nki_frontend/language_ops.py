@@ -172,7 +172,7 @@ def dropout(x, rate, *, dtype=None, mask=None, **kwargs):
     return isa_dropout(x, rate, dtype=dtype, mask=mask)
 
 
-# ---- reductions -----------------------------------------------------------------------------------------------------
+# ---- reductions --------------------------------------------------------------------------------------------
 
 
 def _reduction(name: str, op: str):
@@ -234,7 +234,7 @@ def all_reduce(
     )
 
 
-# ---- tensors and memory ---------------------------------------------------------------------------------------------
+# ---- tensors and memory ------------------------------------------------------------------------------------
 
 
 @_public
@@ -364,7 +364,9 @@ def rand(shape, dtype=np.float32, **kwargs):
 
 @_public
 def random_seed(seed, *, mask=None, **kwargs):
-    """Seeds the following random instructions; a seed held by a tensor is not known at compile time and counts as 0."""
+    """Seeds the following random instructions; a seed held by a tensor is not known at compile time and
+    counts as 0.
+    """
     trace = current()
     number = dtypes.scalar(seed)
     trace.seed = int(number[0]) if number is not None else 0
@@ -377,7 +379,7 @@ def device_print(prefix, x, *, mask=None, **kwargs):
     current().warn("warn_device_print_ignored", "nl.device_print has no effect here")
 
 
-# ---- indices and the launch grid ------------------------------------------------------------------------------------
+# ---- indices and the launch grid ---------------------------------------------------------------------------
 
 
 @_public

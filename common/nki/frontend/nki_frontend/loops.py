@@ -1,8 +1,8 @@
 """nl.affine_range, nl.sequential_range, nl.static_range.
 
-The first two yield one symbolic index and record a loop. If the kernel needs the number behind the index (a condition, a
-Python list index, `range(i)`), the trace starts again with exactly that loop unrolled; it is known by its source position
-and the calls that led there.
+The first two yield one symbolic index and record a loop. If the kernel needs the number behind the index
+(a condition, a Python list index, `range(i)`), the trace starts again with exactly that loop unrolled; it
+is known by its source position and the calls that led there.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def _bounds(name: str, args: tuple) -> tuple[int, int, int]:
     return int(start), int(stop), step
 
 
-def _key(frame) -> tuple:
+def _key(frame: object) -> tuple:
     out = []
     code = current().entry_code
     while frame is not None:
@@ -78,7 +78,7 @@ class LoopRange:
 class _LoopIterator:
     """Yields the index once. A class rather than a generator, so that leaving the loop early is noticed."""
 
-    def __init__(self, loop_range: LoopRange, key: tuple, frame, trips: int):
+    def __init__(self, loop_range: LoopRange, key: tuple, frame: object, trips: int):
         self._range = loop_range
         self._key = key
         self._trips = trips
@@ -114,11 +114,11 @@ class _LoopIterator:
         raise StopIteration
 
 
-def _tiles(frame) -> dict:
+def _tiles(frame: object) -> dict:
     return {name: value for name, value in frame.f_locals.items() if isinstance(value, Tensor)}
 
 
-def _warn_shadowing(trace, frame, outer: dict, scope) -> None:
+def _warn_shadowing(trace: object, frame: object, outer: dict, scope: object) -> None:
     if not outer:
         return
     now = frame.f_locals
@@ -133,7 +133,7 @@ def _warn_shadowing(trace, frame, outer: dict, scope) -> None:
             )
 
 
-def _unrolled(values: range, name: str, frame) -> Iterator[int]:
+def _unrolled(values: range, name: str, frame: object) -> Iterator[int]:
     if len(values) > MAX_UNROLL:
         raise NkiError(
             "err_program_too_large",
@@ -188,7 +188,7 @@ class _StaticRange:
         return _static(self._values, self._name, user_frame())
 
 
-def _static(values: range, name: str, frame) -> Iterator[int]:
+def _static(values: range, name: str, frame: object) -> Iterator[int]:
     trace = current()
     loc, variable, scope = frame_location(frame), loop_name(frame), None
     try:

@@ -1,4 +1,6 @@
-"""From a finished trace to the values that `_nki.build` takes (program_builder.h): tuples of numbers, no objects."""
+"""From a finished trace to the values that `_nki.build` takes (program_builder.h): tuples of numbers, no
+objects.
+"""
 
 from __future__ import annotations
 
@@ -102,7 +104,9 @@ class _Lowering:
 
 
 def lower(trace: Trace, grid: tuple) -> dict:
-    """The dictionary for `_nki.build`. `grid` lists the launch-grid dimensions that are loops of the program."""
+    """The dictionary for `_nki.build`. `grid` lists the launch-grid dimensions that are loops of the
+    program.
+    """
     low = _Lowering(trace)
     inputs = [low.number(b) for b in trace.inputs]
     outputs = [low.number(b) for b in trace.outputs]

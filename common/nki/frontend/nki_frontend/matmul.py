@@ -67,12 +67,12 @@ def nc_matmul(
     stationary: object,
     moving: object,
     *,
-    is_stationary_onezero=False,
-    is_moving_onezero=False,
-    is_transpose=False,
-    tile_position=(),
-    tile_size=(),
-    mask=None,
+    is_stationary_onezero: bool = False,
+    is_moving_onezero: bool = False,
+    is_transpose: bool = False,
+    tile_position: object = (),
+    tile_size: object = (),
+    mask: object = None,
 ) -> Tensor:
     """stationary.T @ moving, [K, M] and [K, N] to [M, N] in PSUM."""
     s, m = _matmul_operand(stationary, "stationary"), _matmul_operand(moving, "moving")
@@ -134,7 +134,9 @@ def _check_tiling(position: object, size: object) -> None:
         )
 
 
-def transpose_tile(x: object, *, dtype=None, mask=None, engine: int = 0, limit: bool = True) -> Tensor:
+def transpose_tile(
+    x: object, *, dtype: object = None, mask: object = None, engine: int = 0, limit: bool = True
+) -> Tensor:
     """nc_transpose: [P, F] to [F, P]; in PSUM on the Tensor engine, in SBUF on the Vector engine."""
     if not isinstance(x, Tensor):
         raise NkiError("err_operand_type", f"nc_transpose takes a tile, not {type(x).__name__}")
@@ -181,7 +183,7 @@ def transpose_tile(x: object, *, dtype=None, mask=None, engine: int = 0, limit: 
     return mark(result, trace.emit("nc_transpose", [dst], [source], engine=engine))
 
 
-def transpose(x: object, *, dtype=None, mask=None) -> Tensor:
+def transpose(x: object, *, dtype: object = None, mask: object = None) -> Tensor:
     """nl.transpose: swaps the axes of a 2-D tile."""
     if isinstance(x, Tensor) and len(x.shape) > 2:
         raise NkiError(
@@ -196,7 +198,7 @@ def transpose(x: object, *, dtype=None, mask=None) -> Tensor:
     return transpose_tile(x, dtype=dtype, mask=mask)
 
 
-def matmul(x: object, y: object, *, transpose_x: bool = False, mask=None) -> Tensor:
+def matmul(x: object, y: object, *, transpose_x: bool = False, mask: object = None) -> Tensor:
     """nl.matmul: x @ y, or x.T @ y where x is already transposed."""
     for t, what in ((x, "x"), (y, "y")):
         if not isinstance(t, Tensor):

@@ -76,7 +76,8 @@ def declare(shape: object, dtype: object, buffer: object, name: str, what: str) 
         if axis > 0:
             trace.warn(
                 "err_leading_dimension_of_tensor_must_be_partition",
-                f"shape {sizes} has {axis} block axes in front of its partition axis; block dimensions are deprecated",
+                f"shape {sizes} has {axis} block axes in front of its partition axis; "
+                "block dimensions are deprecated",
                 hint="fold them into the free axes, or create one tile in each iteration",
                 loc=loc,
             )
@@ -105,7 +106,7 @@ def declare(shape: object, dtype: object, buffer: object, name: str, what: str) 
 
 
 def _hbm_buffer(
-    trace, memory: int, dtype: np.dtype, shape: tuple, name: str, axis: int, loc: tuple, frame
+    trace: object, memory: int, dtype: np.dtype, shape: tuple, name: str, axis: int, loc: tuple, frame: object
 ) -> Buffer:
     """HBM tensors at kernel level are one for all programs of the grid, also where the grid is unrolled."""
     shared = trace.hbm_by_ordinal
@@ -122,7 +123,7 @@ def _hbm_buffer(
     )
 
 
-def _check_kernel_level(trace, frame) -> None:
+def _check_kernel_level(trace: object, frame: object) -> None:
     where = ""
     if trace.scope is not None:
         where = f"inside loop '{trace.scope.name}'"
@@ -143,7 +144,7 @@ def normalize_dtype(dtype: object, what: str) -> np.dtype:
     return dtypes.normalize(dtype)
 
 
-def ndarray(shape, dtype, *, buffer=None, name="", **kwargs) -> Tensor:
+def ndarray(shape: object, dtype: object, *, buffer: object = None, name: str = "", **kwargs) -> Tensor:
     """nl.ndarray."""
     tensor, _ = declare(shape, dtype, buffer, name, "nl.ndarray")
     if tensor.buffer.buffer == PSUM:
@@ -152,7 +153,15 @@ def ndarray(shape, dtype, *, buffer=None, name="", **kwargs) -> Tensor:
     return tensor
 
 
-def full(shape, fill_value, dtype, *, buffer=None, name="", what="nl.full") -> Tensor:
+def full(
+    shape: object,
+    fill_value: object,
+    dtype: object,
+    *,
+    buffer: object = None,
+    name: str = "",
+    what: str = "nl.full",
+) -> Tensor:
     """nl.full, nl.zeros, nl.ones."""
     number = dtypes.scalar(fill_value)
     if number is None:
@@ -200,7 +209,7 @@ def constant(value: object, dtype: object = None) -> Tensor:
     return Tensor(buffer)
 
 
-# ---- HBM tiles as operands ------------------------------------------------------------------------------------------
+# ---- HBM tiles as operands ---------------------------------------------------------------------------------
 
 
 def hbm_access(tensor: Tensor, what: str, mask: object = None, *, allow_runtime: bool = True) -> Access:
@@ -250,7 +259,7 @@ def any_access(tensor: Tensor, what: str, mask: object = None, *, allow_runtime:
     return masked(access, mask)
 
 
-def load(src: object, *, mask=None, dtype=None, transpose: bool = False) -> Tensor:
+def load(src: object, *, mask: object = None, dtype: object = None, transpose: bool = False) -> Tensor:
     """nl.load: a tile of an HBM tensor into SBUF."""
     if not isinstance(src, Tensor):
         raise NkiError("err_operand_type", f"nl.load takes an HBM tensor, not {type(src).__name__}")
@@ -264,7 +273,7 @@ def load(src: object, *, mask=None, dtype=None, transpose: bool = False) -> Tens
     return mark(result, instr)
 
 
-def load_transpose2d(src: object, *, mask=None, dtype=None) -> Tensor:
+def load_transpose2d(src: object, *, mask: object = None, dtype: object = None) -> Tensor:
     """nl.load_transpose2d: [N, M] in HBM becomes [M, N] in SBUF."""
     if not isinstance(src, Tensor):
         raise NkiError(
@@ -303,7 +312,7 @@ def _transposed_dma(src: Tensor, access: Access, order: tuple, dtype: object, ma
     return mark(result, current().emit("dma_transpose", [dst], [moved]))
 
 
-def dma_transpose(src: object, *, mask=None, dtype=None) -> Tensor:
+def dma_transpose(src: object, *, mask: object = None, dtype: object = None) -> Tensor:
     """nisa.dma_transpose: rank 2 [1,0], rank 3 [2,1,0], rank 4 [3,1,2,0]."""
     access = any_access(src, "src", mask, allow_runtime=False)
     order = {2: (1, 0), 3: (2, 1, 0), 4: (3, 1, 2, 0)}.get(len(access.shape))
@@ -315,14 +324,15 @@ def dma_transpose(src: object, *, mask=None, dtype=None) -> Tensor:
             actual=len(access.shape),
         )
     if not context.is_hbm(src.buffer.buffer):
-        # An on-chip tile walks its partitions with dimension 0, so the turned side must be the destination in HBM.
+        # An on-chip tile walks its partitions with dimension 0, so the turned side must be the destination in
+        # HBM.
         from .matmul import transpose_tile
 
         return transpose_tile(src, dtype=dtype, mask=mask)
     return _transposed_dma(src, access, order, dtype, masked_dst=mask is not None)
 
 
-def store(dst: object, value: object, *, mask=None) -> None:
+def store(dst: object, value: object, *, mask: object = None) -> None:
     """nl.store: a tile or a number into a tile of an HBM tensor."""
     if not isinstance(dst, Tensor):
         raise NkiError("err_operand_type", f"nl.store takes an HBM tensor, not {type(dst).__name__}")
@@ -356,7 +366,9 @@ def store(dst: object, value: object, *, mask=None) -> None:
     )
 
 
-def dma_copy(*, dst: Tensor, src: Tensor, mask=None, accumulate: bool = False, skip: bool = False) -> Tensor:
+def dma_copy(
+    *, dst: Tensor, src: Tensor, mask: object = None, accumulate: bool = False, skip: bool = False
+) -> Tensor:
     """nisa.dma_copy."""
     for what, t in (("dst", dst), ("src", src)):
         if not isinstance(t, Tensor):
@@ -382,7 +394,7 @@ def dma_copy(*, dst: Tensor, src: Tensor, mask=None, accumulate: bool = False, s
     return dst
 
 
-def atomic_rmw(dst: Tensor, value: object, *, mask=None) -> None:
+def atomic_rmw(dst: Tensor, value: object, *, mask: object = None) -> None:
     """nl.atomic_rmw with np.add."""
     if not isinstance(dst, Tensor) or not context.is_hbm(dst.buffer.buffer):
         raise NkiError("err_unsupported_memory", "nl.atomic_rmw works on HBM tensors", limit="hbm")

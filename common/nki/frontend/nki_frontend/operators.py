@@ -1,5 +1,6 @@
-"""The operators of tensors. They follow the nl function of the same meaning, except that they do not broadcast over
-partitions."""
+"""The operators of tensors. They follow the nl function of the same meaning, except that they do not
+broadcast over partitions.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Buffers a tensor can be created in, and the allocation API. Addresses are checked and otherwise left to the toolchain:
-what a kernel computes does not depend on them."""
+"""Buffers a tensor can be created in, and the allocation API. Addresses are checked and otherwise left to
+the toolchain: what a kernel computes does not depend on them.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +40,7 @@ class Placement:
 
     __slots__ = ("memory", "kind", "arguments", "place")
 
-    def __init__(self, memory: int, kind: str, arguments: dict, place=None):
+    def __init__(self, memory: int, kind: str, arguments: dict, place: object = None):
         self.memory = memory
         self.kind = kind
         self.arguments = arguments
@@ -101,14 +102,16 @@ def _integers(values: object) -> tuple:
     return tuple(int(v) for v in (values if isinstance(values, (tuple, list)) else (values,)))
 
 
-def sbuf_alloc(func) -> Placement:
+def sbuf_alloc(func: object) -> Placement:
     """SBUF placement by a function of the block index."""
     if not callable(func):
         raise TypeError("nki.compiler.sbuf.alloc takes a function")
     return Placement(SBUF, "alloc", {}, func)
 
 
-def sbuf_mod_alloc(*, base_addr, base_partition=0, num_par_tiles=(), num_free_tiles=()) -> Placement:
+def sbuf_mod_alloc(
+    *, base_addr: object, base_partition: object = 0, num_par_tiles: object = (), num_free_tiles: object = ()
+) -> Placement:
     """SBUF placement by the block index modulo the numbers of tiles."""
     return Placement(
         SBUF,
@@ -122,7 +125,7 @@ def sbuf_mod_alloc(*, base_addr, base_partition=0, num_par_tiles=(), num_free_ti
     )
 
 
-def psum_alloc(func) -> Placement:
+def psum_alloc(func: object) -> Placement:
     """PSUM placement by a function of the block index."""
     if not callable(func):
         raise TypeError("nki.compiler.psum.alloc takes a function")
@@ -130,7 +133,13 @@ def psum_alloc(func) -> Placement:
 
 
 def psum_mod_alloc(
-    *, base_bank, base_addr=0, base_partition=0, num_bank_tiles=(), num_par_tiles=(), num_free_tiles=()
+    *,
+    base_bank: object,
+    base_addr: object = 0,
+    base_partition: object = 0,
+    num_bank_tiles: object = (),
+    num_par_tiles: object = (),
+    num_free_tiles: object = (),
 ) -> Placement:
     """PSUM placement by the block index modulo the numbers of banks and tiles."""
     if int(base_addr) or int(base_partition):

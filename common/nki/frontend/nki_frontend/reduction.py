@@ -48,13 +48,15 @@ def reduce(
     x: Tensor,
     axis: object,
     *,
-    dtype=None,
-    mask=None,
+    dtype: object = None,
+    mask: object = None,
     keepdims: bool = False,
     negate: bool = False,
     what: str = "reduction",
 ) -> Tensor:
-    """tensor_reduce; without keepdims the reduced axes go, but a tile keeps a free axis: [P, N] gives [P, 1]."""
+    """tensor_reduce; without keepdims the reduced axes go, but a tile keeps a free axis: [P, N] gives [P,
+    1].
+    """
     x = as_tile(x, "data")
     axes = axes_of(axis, max(len(x.shape), 2), what)
     data = on_chip(x, "data")
@@ -100,7 +102,9 @@ def count(x: Tensor, axis: object, what: str) -> int:
     return math.prod(shape[a] for a in axes_of(axis, rank, what))
 
 
-def mean(x: object, axis: object, *, dtype=None, mask=None, keepdims: bool = False) -> Tensor:
+def mean(
+    x: object, axis: object, *, dtype: object = None, mask: object = None, keepdims: bool = False
+) -> Tensor:
     """Average over free axes; integers in float32."""
     x = as_tile(x, "x")
     out = (
@@ -114,7 +118,9 @@ def mean(x: object, axis: object, *, dtype=None, mask=None, keepdims: bool = Fal
     return scalar_op("multiply", total, 1.0 / count(x, axis, "nl.mean"), dtype=out)
 
 
-def var(x: object, axis: object, *, dtype=None, mask=None, keepdims: bool = False) -> Tensor:
+def var(
+    x: object, axis: object, *, dtype: object = None, mask: object = None, keepdims: bool = False
+) -> Tensor:
     """Population variance over free axes."""
     x = as_tile(x, "x")
     out = (
@@ -131,7 +137,9 @@ def var(x: object, axis: object, *, dtype=None, mask=None, keepdims: bool = Fals
     return scalar_op("multiply", total, 1.0 / count(x, axis, "nl.var"), dtype=out)
 
 
-def softmax(x: object, axis: object, *, dtype=None, compute_dtype=None, mask=None) -> Tensor:
+def softmax(
+    x: object, axis: object, *, dtype: object = None, compute_dtype: object = None, mask: object = None
+) -> Tensor:
     """exp(x - max) / sum, as a few instructions."""
     x = as_tile(x, "x")
     no_manual("nl.softmax")
@@ -172,9 +180,9 @@ def rms_norm(
     n: object,
     epsilon: float = 1e-6,
     *,
-    dtype=None,
-    compute_dtype=None,
-    mask=None,
+    dtype: object = None,
+    compute_dtype: object = None,
+    mask: object = None,
 ) -> Tensor:
     """x / sqrt(sum(x^2) / n + epsilon) * w."""
     x = as_tile(x, "x")
@@ -217,7 +225,9 @@ def no_manual(what: str) -> None:
         )
 
 
-def loop_reduce(x: object, op: object, loop_indices: object, *, dtype=None, mask=None) -> Tensor:
+def loop_reduce(
+    x: object, op: object, loop_indices: object, *, dtype: object = None, mask: object = None
+) -> Tensor:
     """nl.loop_reduce: takes effect when it is assigned, as t = op(t, x) in every iteration."""
     from .alu import op_name
 
@@ -236,7 +246,9 @@ def loop_reduce(x: object, op: object, loop_indices: object, *, dtype=None, mask
     return result
 
 
-def all_of(x: object, axis: object, *, dtype=None, mask=None, keepdims: bool = False) -> Tensor:
+def all_of(
+    x: object, axis: object, *, dtype: object = None, mask: object = None, keepdims: bool = False
+) -> Tensor:
     """Logical and."""
     out = dtypes.bool_ if dtype is None or dtype is bool else dtypes.normalize(dtype)
     return reduce(

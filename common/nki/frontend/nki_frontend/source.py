@@ -21,7 +21,9 @@ _RANGE, _ANNOTATED = "__nki_range__", "__nki_annotated__"
 
 
 class _Rewriter(ast.NodeTransformer):
-    """`for ... in range(...)` gets the scope rules of NKI loops, annotated assignments have their shape checked."""
+    """`for ... in range(...)` gets the scope rules of NKI loops, annotated assignments have their shape
+    checked.
+    """
 
     def visit_For(self, node: ast.For) -> ast.AST:
         self.generic_visit(node)
@@ -134,7 +136,7 @@ def _mutable(kernel: Kernel, inputs: list[TensorSpec]) -> frozenset:
     """Names of the input specs whose parameter is annotated as mutable."""
     parameters = list(inspect.signature(kernel.function).parameters)
     named = kernel.mutable_parameters()
-    return frozenset(spec.name for name, spec in zip(parameters, inputs) if name in named)
+    return frozenset(spec.name for name, spec in zip(parameters, inputs, strict=False) if name in named)
 
 
 def _entry(namespace: dict, entry: str) -> Kernel | Traced:

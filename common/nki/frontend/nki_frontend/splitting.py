@@ -1,4 +1,5 @@
-"""nl functions on tiles with more free axes than an access pattern has: one instruction for each index of an axis.
+"""nl functions on tiles with more free axes than an access pattern has: one instruction for each index of an
+axis.
 
 nisa calls are left as they are: there the limit is the kernel's to keep.
 """

@@ -35,7 +35,7 @@ class Tensor:
         shape: tuple | None = None,
         index: tuple | None = None,
         mask: tuple = (),
-        runtime=None,
+        runtime: object = None,
     ):
         self.buffer = buffer
         self.shape = buffer.shape if shape is None else shape
@@ -49,7 +49,7 @@ class Tensor:
         self.in_place = False  # just returned by an augmented assignment
         self.pending = None  # (op, x) of nl.loop_reduce
 
-    # ---- queries ----------------------------------------------------------------------------------------------------
+    # ---- queries -------------------------------------------------------------------------------------------
 
     @property
     def dtype(self) -> np.dtype:
@@ -87,7 +87,7 @@ class Tensor:
             f"buffer={context.BUFFER_NAME[self.buffer.buffer]})"
         )
 
-    def assert_shape(self, shape) -> Tensor:
+    def assert_shape(self, shape: object) -> Tensor:
         """The tensor itself, if it has this shape."""
         want = tuple(int(s) for s in shape)
         if want != self.shape:
@@ -125,7 +125,7 @@ class Tensor:
 
     __int__ = __index__ = __float__ = __complex__ = __array__ = _no_value
 
-    # ---- views ------------------------------------------------------------------------------------------------------
+    # ---- views ---------------------------------------------------------------------------------------------
 
     def __getitem__(self, subscript: object) -> Tensor:
         view = parse(self, subscript)
@@ -167,7 +167,7 @@ class Tensor:
 
         return expand_dims(self, axis)
 
-    def broadcast_to(self, shape) -> Tensor:
+    def broadcast_to(self, shape: object) -> Tensor:
         """View with larger axes; more partitions make a new tile."""
         from .views import broadcast_to
 
@@ -190,14 +190,16 @@ class Tensor:
             )
         return self[...]
 
-    # ---- operators --------------------------------------------------------------------------------------------------
+    # ---- operators -----------------------------------------------------------------------------------------
     # Filled in by operators.py: + - * / // % ** @, comparisons, & | ^ ~ << >>, and the augmented ones.
 
     __hash__ = object.__hash__
 
 
 def settle(tensor: Tensor) -> None:
-    """Before a result is used a second time: undoes the redirection of its instruction into an assignment's target."""
+    """Before a result is used a second time: undoes the redirection of its instruction into an
+    assignment's target.
+    """
     if tensor.redirect is not None:
         undo, tensor.redirect = tensor.redirect, None
         undo()
@@ -302,7 +304,7 @@ def partition_limit(found: int, what: str) -> NkiError:
     )
 
 
-def mark(result: Tensor, instr, position: int = 0) -> Tensor:
+def mark(result: Tensor, instr: object, position: int = 0) -> Tensor:
     """Remembers which instruction made a result, so that an assignment can redirect it."""
     result.producer = (instr, position)
     return result

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import linecache
 import math
 import traceback
 from collections.abc import Callable
@@ -134,7 +135,9 @@ def _symbolic(trace: Trace, arguments: list, keywords: dict, mutable: frozenset)
 
 
 def _run(trace: Trace, function: Callable, arguments: list, keywords: dict, grid: tuple) -> tuple[tuple, Any]:
-    """Calls the kernel once, or once for each instance of the grid dimensions whose index steers control flow."""
+    """Calls the kernel once, or once for each instance of the grid dimensions whose index steers control
+    flow.
+    """
     ids: list = []
     kept: list[int] = []
     unrolled: list[int] = []
@@ -155,7 +158,7 @@ def _run(trace: Trace, function: Callable, arguments: list, keywords: dict, grid
     if unrolled:
         trace.hbm_by_ordinal = []
     for instance in itertools.product(*(range(grid[a]) for a in unrolled)):
-        for axis, value in zip(unrolled, instance):
+        for axis, value in zip(unrolled, instance, strict=False):
             ids[axis] = value
         trace.hbm_ordinal = 0
         result = function(*arguments, **keywords)
@@ -174,7 +177,7 @@ def _outputs(trace: Trace, result: Any) -> None:
                 "err_tensor_output_not_written_to",
                 "the kernel returns no tensor",
                 loc=_definition(trace),
-                hint="create the output with nl.ndarray(shape, dtype=..., buffer=nl.shared_hbm) and return it",
+                hint="create the output with nl.ndarray(..., buffer=nl.shared_hbm) and return it",
             )
     for position, value in enumerate(flat):
         if not isinstance(value, Tensor):
@@ -220,7 +223,9 @@ def _outputs(trace: Trace, result: Any) -> None:
 
 
 def _output_of_view(trace: Trace, value: Tensor, position: int) -> Buffer:
-    """A returned reshape of an output: the result takes the reshaped form, and the tensor that was created a view of it."""
+    """A returned reshape of an output: the result takes the reshaped form, and the tensor that was created
+    a view of it.
+    """
     view, owner = value.buffer, value.buffer.storage()
     linear = Expr(0, (), value.shape, (0,) * len(value.shape))
     for axis, e in enumerate(value.index):
@@ -256,7 +261,9 @@ def _written(nodes: list, out: set) -> set:
 
 
 def _finish(trace: Trace, grid: tuple, error: Diagnostic | None) -> Traced:
-    """Judges the instructions recorded so far; what they break comes before the error that ended the trace."""
+    """Judges the instructions recorded so far; what they break comes before the error that ended the
+    trace.
+    """
     diagnostics: list[Diagnostic] = []
     program = None
     split_wide(trace.body)
@@ -286,7 +293,9 @@ def _finish(trace: Trace, grid: tuple, error: Diagnostic | None) -> Traced:
 
 
 def _unallocated_bias(nodes: list, found: list[Diagnostic]) -> None:
-    """An activation without bias reads a tensor of zeros that a manually allocated kernel has no place for."""
+    """An activation without bias reads a tensor of zeros that a manually allocated kernel has no place
+    for.
+    """
     for node in nodes:
         if isinstance(node, Loop):
             _unallocated_bias(node.body, found)
@@ -295,7 +304,7 @@ def _unallocated_bias(nodes: list, found: list[Diagnostic]) -> None:
                 Diagnostic(
                     "error",
                     "err_bias_tensor_must_be_specified_in_allocation",
-                    "an activation without bias in a manually allocated kernel (nl.exp and its relatives are activations)",
+                    "an activation without bias in a manually allocated kernel (nl.exp is one)",
                     node.loc[0],
                     node.loc[1],
                     hint="call nisa.activation with an allocated [P, 1] bias tile",
@@ -334,12 +343,16 @@ _RULES = {
 def _python_error(e: BaseException, rule: str = "", message: str = "", hint: str = "") -> Diagnostic:
     """A Python exception as a finding, at the kernel's innermost line."""
     line = column = 0
+    frame = None
     frames = [(f, n) for f, n in traceback.walk_tb(e.__traceback__) if not _ours(f.f_code)]
     own = [(f, n) for f, n in frames if f.f_code.co_filename == KERNEL_FILE]
     for frame, lineno in (own or frames)[-1:]:
         line, column = lineno, _column(e, frame)
     name = type(e).__name__
-    text = message or (f"{name}: {e}" if str(e) else name)
+    detail = str(e)
+    if not detail and line and name == "AssertionError":
+        detail = linecache.getline(frame.f_code.co_filename, line).strip()
+    text = message or (f"{name}: {detail}" if detail else name)
     return Diagnostic(
         "error",
         rule or _RULES.get(name, "err_python_exception"),

@@ -13,7 +13,7 @@ from .indexing import substitute
 from .tile import Tensor, fresh, identity, mark, on_chip, partition_limit, settle
 
 
-def reshape(tensor: Tensor, shape) -> Tensor:
+def reshape(tensor: Tensor, shape: object) -> Tensor:
     """View of all elements of `tensor`, in row-major order, under another shape."""
     want = [int(s) for s in (shape if isinstance(shape, (tuple, list)) else (shape,))]
     if -1 in want:
@@ -55,7 +55,7 @@ def reshape(tensor: Tensor, shape) -> Tensor:
 def _is_identity(tensor: Tensor) -> bool:
     return all(
         e.const == 0 and not e.terms and e.coefs == i.coefs
-        for e, i in zip(tensor.index, identity(tensor.buffer.shape))
+        for e, i in zip(tensor.index, identity(tensor.buffer.shape), strict=False)
     )
 
 
@@ -91,7 +91,7 @@ def _flattened(tensor: Tensor) -> Tensor | None:
     if first and (buffer.partition_axis != 0 or len(buffer.shape) < 2):
         return None
     linear = Expr(0, (), tensor.shape, (0,) * len(tensor.shape))
-    for e, stride in list(zip(tensor.index, strides))[first:]:
+    for e, stride in list(zip(tensor.index, strides, strict=False))[first:]:
         linear = linear + e * stride
     if first:
         view = _view_buffer(buffer, (buffer.shape[0], math.prod(buffer.shape[1:])), 0)
@@ -112,10 +112,10 @@ def _affine_parts(tensor: Tensor, target: tuple) -> list | None:
         if not old:
             continue
         if len(old) > 1:
-            # Merging is exact only where the old dimensions already walk like one: stride of d = stride of the next one
-            # times its size, in every index expression.
+            # Merging is exact only where the old dimensions already walk like one: stride of d = stride of
+            # the next one times its size, in every index expression.
             for e in tensor.index + tensor.mask:
-                for a, b in zip(old, old[1:]):
+                for a, b in zip(old, old[1:], strict=False):
                     if e.coefs[a] != e.coefs[b] * tensor.shape[b]:
                         return None
         # The last old dimension takes the whole walk: its coefficient is the stride of one step.
@@ -153,7 +153,7 @@ def _groups(old: tuple, new: tuple) -> list | None:
     return out
 
 
-def expand_dims(tensor: Tensor, axis) -> Tensor:
+def expand_dims(tensor: Tensor, axis: object) -> Tensor:
     """View with axes of size 1 inserted."""
     axes = [int(a) for a in axis] if isinstance(axis, (tuple, list)) else [int(axis)]
     rank = len(tensor.shape) + len(axes)
@@ -177,7 +177,7 @@ def broadcast_to(tensor: Tensor, shape: tuple) -> Tensor:
     grows = own[0] == 1 and shape[0] != 1
     rank = len(shape)
     aligned = own[:1] + (1,) * (rank - len(own)) + own[1:]
-    if len(aligned) != rank or any(a not in (1, b) for a, b in zip(aligned, shape)):
+    if len(aligned) != rank or any(a not in (1, b) for a, b in zip(aligned, shape, strict=False)):
         raise NkiError(
             "err_shape_mismatch",
             f"tensor '{tensor.buffer.name}' of shape {tensor.shape} can't be broadcast to {shape}",
@@ -203,7 +203,7 @@ def broadcast_to(tensor: Tensor, shape: tuple) -> Tensor:
 
 def _broadcast_view(tensor: Tensor, shape: tuple) -> Tensor:
     gap = len(shape) - len(tensor.shape)
-    if gap < 0 or any(a not in (1, b) for a, b in zip(tensor.shape, shape[gap:])):
+    if gap < 0 or any(a not in (1, b) for a, b in zip(tensor.shape, shape[gap:], strict=False)):
         raise NkiError(
             "err_shape_mismatch",
             f"tensor '{tensor.buffer.name}' of shape {tensor.shape} can't be broadcast to {shape}",
@@ -216,7 +216,7 @@ def _broadcast_view(tensor: Tensor, shape: tuple) -> Tensor:
             e.const,
             e.terms,
             shape,
-            (0,) * gap + tuple(k if n > 1 else 0 for k, n in zip(e.coefs, tensor.shape)),
+            (0,) * gap + tuple(k if n > 1 else 0 for k, n in zip(e.coefs, tensor.shape, strict=False)),
         )
 
     return Tensor(

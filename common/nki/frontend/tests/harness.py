@@ -27,7 +27,7 @@ import numpy as np
 def specs(arrays, source: str, entry: str = "nki_kernel") -> list[TensorSpec]:
     """Specs of arrays, named as the kernel's parameters."""
     code = load(source)[entry].function.__code__
-    return [TensorSpec(name, a.shape, a.dtype) for name, a in zip(code.co_varnames, arrays)]
+    return [TensorSpec(name, a.shape, a.dtype) for name, a in zip(code.co_varnames, arrays, strict=False)]
 
 
 def trace(source: str, arrays=(), grid: tuple = ()) -> Traced:

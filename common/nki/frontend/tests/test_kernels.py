@@ -18,7 +18,7 @@ def test_kernel_computes_what_numpy_does(name):
     expected = expected if isinstance(expected, tuple) else (expected,)
     got = run(source, arrays, namespace.get("GRID", ()))
     assert len(got) == len(expected)
-    for a, b in zip(got, expected):
+    for a, b in zip(got, expected, strict=False):
         assert a.shape == b.shape
         np.testing.assert_allclose(
             np.asarray(a, np.float64), np.asarray(b, np.float64), atol=1e-3, rtol=namespace.get("RTOL", 1e-3)

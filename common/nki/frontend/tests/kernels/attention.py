@@ -1,4 +1,6 @@
-"""Attention forward for one head, optionally causal: scores, softmax, weighted sum; the scores are transposed on chip."""
+"""Attention forward for one head, optionally causal: scores, softmax, weighted sum; the scores are
+transposed on chip.
+"""
 
 import numpy as np
 

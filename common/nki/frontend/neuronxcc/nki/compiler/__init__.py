@@ -1,5 +1,6 @@
-"""neuronxcc.nki.compiler: decorators and the allocation API. Placements are checked; what a kernel computes does not
-depend on them."""
+"""neuronxcc.nki.compiler: decorators and the allocation API. Placements are checked; what a kernel
+computes does not depend on them.
+"""
 
 import sys as _sys
 
