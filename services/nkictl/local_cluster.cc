@@ -57,7 +57,9 @@ absl::StatusOr<std::string> FindBinary(const std::string& bin_dir, Service servi
   }
   for (const fs::path& place : places) {
     const fs::path binary = place / ServiceName(service);
-    if (access(binary.c_str(), X_OK) == 0) return binary.string();
+    std::error_code error;
+    // A folder can carry the name of a service.
+    if (fs::is_regular_file(binary, error) && access(binary.c_str(), X_OK) == 0) return binary.string();
   }
   return absl::NotFoundError(absl::StrCat("there is no ", ServiceName(service), " in ", places[0].string(),
                                           " or ", places[1].string()));

@@ -1,6 +1,5 @@
 #include "tests/support/service_process.h"
 
-#include <curl/curl.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/wait.h>
@@ -18,6 +17,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "tests/support/http_get.h"
 
 extern char** environ;
 
@@ -87,22 +87,7 @@ absl::StatusOr<int> ServiceProcess::Stop(absl::Duration timeout) {
 }
 
 absl::StatusOr<std::string> ServiceProcess::Scrape() const {
-  std::string body;
-  const std::string url = absl::StrCat("http://", metrics_, "/metrics");
-  CURL* curl = curl_easy_init();
-  curl_easy_setopt(curl, CURLOPT_URL, url.c_str());
-  curl_easy_setopt(curl, CURLOPT_NOPROXY, "*");
-  curl_easy_setopt(curl, CURLOPT_TIMEOUT, 10L);
-  curl_easy_setopt(curl, CURLOPT_WRITEDATA, &body);
-  curl_easy_setopt(
-      curl, CURLOPT_WRITEFUNCTION, +[](char* data, size_t size, size_t count, void* out) {
-        static_cast<std::string*>(out)->append(data, size * count);
-        return size * count;
-      });
-  const CURLcode code = curl_easy_perform(curl);
-  curl_easy_cleanup(curl);
-  if (code != CURLE_OK) return absl::UnavailableError(absl::StrCat(url, ": ", curl_easy_strerror(code)));
-  return body;
+  return HttpGet(absl::StrCat("http://", metrics_, "/metrics"));
 }
 
 std::vector<pid_t> ServiceProcess::Descendants() const {

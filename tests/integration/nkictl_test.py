@@ -1,0 +1,150 @@
+"""nkictl as a person uses it: exit codes, files, output, and nothing left behind."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+BUILD = Path(os.environ["NKI_BUILD_DIR"])
+NKICTL = BUILD / "services" / "nkictl" / "nkictl"
+
+SOFTMAX = """
+import torch
+
+
+class Model(torch.nn.Module):
+    def forward(self, x):
+        return torch.softmax(x, dim=-1)
+
+
+def get_inputs():
+    return [torch.randn(64, 96)]
+
+
+def get_init_inputs():
+    return []
+"""
+
+
+def start(tmp_path: Path, *args: str) -> subprocess.Popen:
+    """Starts nkictl in `tmp_path`, with its temporary files there as well."""
+    (tmp_path / "tmp").mkdir(exist_ok=True)
+    environment = dict(os.environ, TMPDIR=str(tmp_path / "tmp"))
+    return subprocess.Popen(
+        [NKICTL, *args],
+        cwd=tmp_path,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+def nkictl(tmp_path: Path, *args: str) -> subprocess.CompletedProcess:
+    """Runs nkictl to its end, after which nothing that it started may be there."""
+    process = start(tmp_path, *args)
+    out, err = process.communicate(timeout=100)
+    assert processes_of(process.pid) == []
+    return subprocess.CompletedProcess(args, process.returncode, out, err)
+
+
+def processes_of(nkictl_pid: int) -> list[str]:
+    """Processes of the session that nkictl led: whatever it started, however far down."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if not entry.name.isdigit() or int(entry.name) == nkictl_pid:
+                continue
+            # "pid (name) state parent group session ...", where the name may hold anything.
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            if int(fields[3]) == nkictl_pid and fields[0] != "Z":
+                found.append((entry / "cmdline").read_text().replace("\0", " "))
+        except OSError:
+            pass  # ended meanwhile
+    return found
+
+
+def assert_nothing_left(tmp_path: Path, nkictl_pid: int) -> None:
+    assert processes_of(nkictl_pid) == []
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> Path:
+    path = tmp_path / "softmax.py"
+    path.write_text(SOFTMAX)
+    return path
+
+
+def test_run_writes_the_kernel_and_exits_zero(tmp_path, task):
+    result = nkictl(tmp_path, "run", str(task))
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "turn 1: model answered" in result.stdout
+    assert "verdict" in result.stdout and "PASS" in result.stdout
+    assert "\x1b" not in result.stdout
+    assert "def nki_kernel(" in (tmp_path / "softmax.nki.py").read_text()
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_run_json_is_one_document(tmp_path, task):
+    result = nkictl(tmp_path, "run", str(task), "--json", "-o", "out.py", "--mode", "single-shot")
+    document = json.loads(result.stdout)
+    assert result.returncode == 0
+    assert document["session"]["state"] == "SESSION_STATE_PASSED"
+    assert document["kernel_file"] == "out.py"
+    assert document["session"]["best"]["kernel"]["source"] == (tmp_path / "out.py").read_text()
+
+
+def test_a_task_that_can_not_be_judged_exits_one(tmp_path):
+    bad = tmp_path / "bad.py"
+    bad.write_text("import torch\n")
+    result = nkictl(tmp_path, "run", str(bad))
+    assert result.returncode == 1
+    assert "Model" in result.stdout
+    assert not (tmp_path / "bad.nki.py").exists()
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_bad_usage_exits_two_and_missing_files_one(tmp_path):
+    assert nkictl(tmp_path, "run").returncode == 2
+    assert nkictl(tmp_path, "run", "x.py", "--mode", "magic").returncode == 2
+    missing = nkictl(tmp_path, "run", "missing.py", "--json")
+    assert missing.returncode == 1
+    assert json.loads(missing.stdout)["error"]["code"] == "NOT_FOUND"
+    assert nkictl(tmp_path, "--help").returncode == 0
+
+
+def test_ctrl_c_drains_and_leaves_nothing(tmp_path):
+    endless = tmp_path / "endless.py"
+    endless.write_text(SOFTMAX.replace("return torch.softmax(x, dim=-1)", "exec('while True: pass')"))
+    process = start(tmp_path, "run", str(endless))
+    line = process.stdout.readline()
+    assert line.startswith("session "), line
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, out + err
+    assert_nothing_left(tmp_path, process.pid)
+
+
+def test_killed_nkictl_takes_its_services_along(tmp_path, task):
+    process = start(tmp_path, "run", str(task))
+    process.stdout.readline()
+    process.kill()
+    process.communicate(timeout=60)
+    deadline = time.monotonic() + 60
+    while processes_of(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert processes_of(process.pid) == []
+
+
+def test_demo_task_is_repaired(tmp_path):
+    result = nkictl(tmp_path, "demo", "--task", "softmax_wide_2d", "--json")
+    document = json.loads(result.stdout)
+    assert result.returncode == 0, document
+    assert document["passed"] == 1 and document["repaired"] == 1
+    assert document["tasks"][0]["repaired_after"]
