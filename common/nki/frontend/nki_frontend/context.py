@@ -212,6 +212,7 @@ class Trace:
         self.kernel_name = kernel_name
         self.options = options
         self.unroll = unroll  # keys of loops to unroll
+        self.loop_conditions: set = set()  # positions of conditions on loop indices; kept over restarts
         self.symbols: list[Symbol] = []
         self.derived: dict = {}
         self.body: list = []
@@ -333,10 +334,24 @@ class Trace:
                 actual=f"more than {self.options.max_instructions}",
                 hint="use nl.affine_range or nl.sequential_range instead of Python's range for long loops",
             )
+        for operand in dst + src:
+            if isinstance(operand, Access):
+                self._check_symbols(operand)
         body = self.bodies[-1]
         instr = Instr(OPCODE[op], engine, dst, src, attrs, loc or frame_location(user_frame()), body)
         body.append(instr)
         return instr
+
+    def _check_symbols(self, access: Access) -> None:
+        """A loop index has a value inside its loop only."""
+        for e in access.index:
+            for symbol, _ in e.terms:
+                if symbol.closed:
+                    raise NkiError(
+                        "err_local_variable_used_out_of_scope",
+                        f"loop index '{symbol.name}' is used outside of its loop",
+                        hint="use it inside the loop body",
+                    )
 
     # ---- findings ------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from .errors import NkiError, Retrace
 class Symbol:
     """A loop index, or the quotient or remainder of an affine function of them."""
 
-    __slots__ = ("kind", "name", "loop", "argument", "divisor", "low", "high", "order", "key", "number")
+    __slots__ = ("kind", "name", "loop", "argument", "divisor", "low", "high", "order", "closed")
 
     LOOP, FLOORDIV, MOD = 0, 1, 2
 
@@ -39,7 +39,7 @@ class Symbol:
         self.low = low  # inclusive bounds of its value
         self.high = high
         self.order = order  # position among the program's symbols
-        self.number = -1
+        self.closed = False  # its loop has ended
 
     def loops(self) -> set:
         """The loops whose index the symbol depends on."""

@@ -108,7 +108,7 @@ class _LoopIterator:
             self._state = 2
             trace.close_scope(self._scope)
             trace.bodies.pop()
-            trace.loops.pop()
+            trace.loops.pop().symbol.closed = True
             _warn_shadowing(trace, self._frame_names, self._outer_tiles, self._scope)
             self._frame_names = None
         raise StopIteration

@@ -126,7 +126,7 @@ def _hbm_buffer(
 def _check_kernel_level(trace: object, frame: object) -> None:
     where = ""
     if trace.scope is not None:
-        where = f"inside loop '{trace.scope.name}'"
+        where = "in a branch" if trace.scope.kind == "if" else f"inside loop '{trace.scope.name}'"
     elif trace.entry_code is not None and frame.f_code is not trace.entry_code:
         where = f"in function {frame.f_code.co_name}"
     if where:

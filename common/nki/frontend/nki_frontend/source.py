@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import difflib
 import inspect
 import linecache
@@ -12,46 +11,20 @@ from typing import Any
 from . import errors
 from .context import MAX_INSTRUCTIONS, Options
 from .errors import KERNEL_FILE, Diagnostic, NkiError
-from .jit import Kernel, check_annotation
-from .loops import python_range
+from .jit import Kernel
+from .rewrite import compile_kernel, helpers
 from .tracer import TensorSpec, Traced, _python_error, trace_kernel
 
 MAX_SOURCE_BYTES = 1 << 20
-_RANGE, _ANNOTATED = "__nki_range__", "__nki_annotated__"
-
-
-class _Rewriter(ast.NodeTransformer):
-    """`for ... in range(...)` gets the scope rules of NKI loops, annotated assignments have their shape
-    checked.
-    """
-
-    def visit_For(self, node: ast.For) -> ast.AST:
-        self.generic_visit(node)
-        call = node.iter
-        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "range":
-            call.func = ast.copy_location(ast.Name(_RANGE, ast.Load()), call.func)
-        return node
-
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
-        self.generic_visit(node)
-        if node.value is None or not isinstance(node.target, ast.Name):
-            return node
-        annotation = ast.Lambda(ast.arguments([], [], None, [], [], None, []), node.annotation)
-        call = ast.Call(ast.Name(_ANNOTATED, ast.Load()), [node.value, annotation], [])
-        return ast.fix_missing_locations(
-            ast.copy_location(ast.Assign([node.target], ast.copy_location(call, node.value)), node)
-        )
 
 
 def load(source: str) -> dict:
     """The namespace that the source makes. Raises what it raises."""
     linecache.cache[KERNEL_FILE] = (len(source), None, source.splitlines(keepends=True), KERNEL_FILE)
-    tree = _Rewriter().visit(ast.parse(source, KERNEL_FILE))
-    code = compile(ast.fix_missing_locations(tree), KERNEL_FILE, "exec", dont_inherit=True)
+    code = compile_kernel(source, KERNEL_FILE)
     module = types.ModuleType("nki_kernel_source")
     module.__file__ = KERNEL_FILE
-    module.__dict__[_RANGE] = python_range
-    module.__dict__[_ANNOTATED] = check_annotation
+    module.__dict__.update(helpers())
     exec(code, module.__dict__)  # noqa: S102  the caller's sandbox is what contains it
     return module.__dict__
 

@@ -207,15 +207,19 @@ def settle(tensor: Tensor) -> None:
 
 
 def check_scope(buffer: Buffer) -> None:
-    """Tensors die with the loop body that made them."""
+    """Tensors die with the loop body, or the branch on a loop index, that made them."""
     scope = buffer.scope
     if scope is not None and not scope.open:
+        where = (
+            f"the branch of line {scope.loc[0]}"
+            if scope.kind == "if"
+            else f"the body of loop '{scope.name}' ({scope.kind})"
+        )
         raise NkiError(
             "err_local_variable_used_out_of_scope",
-            f"tensor '{buffer.name}' is used outside the body of loop '{scope.name}' ({scope.kind}) in which "
-            f"it was created (line {buffer.loc[0]})",
-            hint=f"create it before the loop with nl.ndarray or nl.zeros and assign with "
-            f"{buffer.name.split('.')[0]}[...] = inside the loop",
+            f"tensor '{buffer.name}' is used outside {where}, in which it was created (line {buffer.loc[0]})",
+            hint=f"create it before with nl.ndarray or nl.zeros and assign with "
+            f"{buffer.name.split('.')[0]}[...] = inside",
         )
 
 

@@ -59,9 +59,11 @@ def trace_kernel(
 ) -> Traced:
     """Traces `function(*arguments, **keywords)`, where TensorSpecs stand for HBM tensors."""
     unroll: set = set()
+    conditions: set = set()
     for _ in range(MAX_ATTEMPTS):
         trace = Trace(name or getattr(function, "__name__", "kernel"), options, set(unroll))
         trace.entry_code = getattr(function, "__code__", None)
+        trace.loop_conditions = conditions
         trace.auto_alloc = bool((flags or {}).get("force_auto_alloc"))
         previous = context.set_current(trace)
         error: Diagnostic | None = None

@@ -372,3 +372,42 @@ def test_an_unknown_keyword_is_warned_about():
     assert traced.ok
     assert [d.rule for d in traced.diagnostics] == ["warn_unknown_argument"]
     assert "mask" in traced.diagnostics[0].hint
+
+
+BRANCHES = """
+for i in nl.affine_range(4):
+    s = nl.ds(i * 128, 128)
+    if i < 2:
+        t = nl.load(x[:, s])
+    else:
+        t = nl.load(x[:, s]) * 2.0
+    nl.store(out[:, s], t)
+"""
+
+
+def test_a_tile_of_a_branch_on_a_loop_index_dies_with_it():
+    traced = trace(body(BRANCHES), [X])
+    assert rules(traced) == ["err_local_variable_used_out_of_scope"]
+    assert body(BRANCHES).splitlines()[traced.diagnostics[0].line - 1].strip() == "nl.store(out[:, s], t)"
+
+
+def test_a_tile_of_a_branch_on_a_python_value_lives_on():
+    assert trace(body(BRANCHES.replace("i < 2", "x.shape[0] < 2")), [X]).ok
+
+
+def test_a_branch_may_write_to_a_tile_from_outside():
+    source = BRANCHES.replace("    if", "    t = nl.ndarray((128, 128), nl.float32)\n    if").replace(
+        "t = nl.load", "t[...] = nl.load"
+    )
+    assert trace(body(source), [X]).ok
+
+
+def test_leaving_a_python_loop_from_a_branch_is_allowed():
+    source = "for i in range(4):\n    if i == 2:\n        break\n    nl.store(out, nl.load(x))"
+    assert trace(body(source), [X]).ok
+
+
+def test_a_loop_index_behind_its_loop_is_refused():
+    source = "for i in nl.affine_range(4):\n    nl.store(out, nl.load(x))\nnl.store(out[:, nl.ds(i, 1)], 0.0)"
+    traced = trace(body(source), [X])
+    assert rules(traced) == ["err_local_variable_used_out_of_scope"]
