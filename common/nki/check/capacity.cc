@@ -75,31 +75,50 @@ int CommonLoop(const Facts& facts, const std::vector<Use>& uses) {
   return common;
 }
 
-// Blocks alive at once. If one loop's iterations each touch blocks of their own, only those of one iteration;
-// where that can't be seen, all.
-int64_t LiveBlocks(const Facts& facts, const ir::Tensor& t, ir::TensorId id, const std::vector<Use>& uses) {
-  int64_t all = 1;
-  for (int k = 0; k < t.partition_axis; ++k) all *= t.shape[static_cast<size_t>(k)];
-  if (all == 1) return 1;
-  for (int l = CommonLoop(facts, uses); l != -1; l = facts.loops[static_cast<size_t>(l)].parent) {
-    const ir::SymbolId symbol = facts.loops[static_cast<size_t>(l)].loop->symbol;
-    for (int k = 0; k < t.partition_axis; ++k) {
-      const auto axis = static_cast<size_t>(k);
-      int64_t lowest = 0, highest = 0;
-      bool own = true, first = true;
-      for (const Use& u : uses) {
-        const ir::Affine& e = u.access->index[axis];
-        own = own && u.access->tensor == id && !e.DependsOnDims() && e.terms.size() == 1 &&
-              e.terms[0].symbol == symbol && e.terms[0].coefficient == 1;
-        if (!own) break;
-        lowest = first ? e.constant : std::min(lowest, e.constant);
-        highest = first ? e.constant : std::max(highest, e.constant);
-        first = false;
-      }
-      if (own) return std::min(all, (all / t.shape[axis]) * (highest - lowest + 1));
+struct Blocks {
+  int64_t alive = 1;  // at once
+  // The innermost loop whose iterations touch blocks of their own; -1 = none.
+  int owner = -1;
+};
+
+// Whether each iteration of loop `l` touches its own indices of block axis `axis`; how many, in `span`.
+bool Owns(const Facts& facts, int l, size_t axis, ir::TensorId id, const std::vector<Use>& uses,
+          int64_t* span) {
+  const ir::SymbolId symbol = facts.loops[static_cast<size_t>(l)].loop->symbol;
+  int64_t lowest = 0, highest = 0;
+  bool first = true;
+  for (const Use& u : uses) {
+    if (u.access->tensor != id) return false;  // a view, or a run-time index
+    const ir::Affine& e = u.access->index[axis];
+    if (e.DependsOnDims() || e.terms.size() != 1 || e.terms[0].symbol != symbol ||
+        e.terms[0].coefficient != 1) {
+      return false;
     }
+    lowest = first ? e.constant : std::min(lowest, e.constant);
+    highest = first ? e.constant : std::max(highest, e.constant);
+    first = false;
   }
-  return all;
+  *span = highest - lowest + 1;
+  return true;
+}
+
+// Along a block axis that a loop owns only the blocks of one iteration are alive; along others, all.
+Blocks LiveBlocks(const Facts& facts, const ir::Tensor& t, ir::TensorId id, const std::vector<Use>& uses) {
+  Blocks blocks;
+  const int common = CommonLoop(facts, uses);
+  for (size_t axis = 0; axis < static_cast<size_t>(t.partition_axis); ++axis) {
+    int64_t alive = t.shape[axis];
+    if (alive == 1) continue;
+    for (int l = common; l != -1; l = facts.loops[static_cast<size_t>(l)].parent) {
+      int64_t span = 0;
+      if (!Owns(facts, l, axis, id, uses, &span)) continue;
+      alive = std::min(alive, span);
+      if (facts.IsInside(l, blocks.owner)) blocks.owner = l;
+      break;
+    }
+    blocks.alive *= alive;
+  }
+  return blocks;
 }
 
 // A tensor made once for many iterations of `l` needs nothing from the last one if this one begins by writing
@@ -112,14 +131,14 @@ bool FreshInEachIteration(const Facts& facts, const ir::Tensor& t, int l, const 
 }
 
 Interval LifeOf(const Facts& facts, const ir::Tensor& t, ir::TensorId id, const std::vector<Use>& uses,
-                bool one_block) {
+                int owner) {
   const int scope = facts.ScopeOf(id);
   Interval life{SIZE_MAX, 0};
   // The body in which the tensor's life is a plain interval.
   int body = CommonLoop(facts, uses);
   for (int l = body; l != -1 && l != scope; l = facts.loops[static_cast<size_t>(l)].parent) {
-    if (!one_block && !FreshInEachIteration(facts, t, l, uses))
-      body = facts.loops[static_cast<size_t>(l)].parent;
+    if (l == owner) break;
+    if (!FreshInEachIteration(facts, t, l, uses)) body = facts.loops[static_cast<size_t>(l)].parent;
   }
   for (const Use& u : uses) {
     size_t begin = 2 * u.instr + (u.writes ? 1 : 0);
@@ -149,27 +168,44 @@ std::vector<Live> LiveTensors(const Facts& facts, isa::Buffer buffer) {
       add(*a, a->tensor, false);
       if (a->indirect_tensor != ir::kNoTensor) add(*a, a->indirect_tensor, false);
     }
-    for (const ir::Access* a : Destinations(*facts.instrs[n].instr)) add(*a, a->tensor, true);
+    // Clearing an accumulator writes nothing: the first matmul of its group overwrites.
+    const ir::Instr& instr = *facts.instrs[n].instr;
+    if (buffer == isa::Buffer::kPsum && instr.op == isa::Opcode::kMemset && instr.attrs.value == 0) continue;
+    for (const ir::Access* a : Destinations(instr)) add(*a, a->tensor, true);
   }
   std::vector<Live> live;
   for (const auto& [id, list] : uses) {
     const ir::Tensor& t = facts.program.tensors[static_cast<size_t>(id)];
-    const bool direct =
-        std::all_of(list.begin(), list.end(), [id_ = id](const Use& u) { return u.access->tensor == id_; });
+    const Blocks blocks = LiveBlocks(facts, t, id, list);
     Live l;
     l.tensor = &t;
-    l.blocks = direct ? LiveBlocks(facts, t, id, list) : LiveBlocks(facts, t, ir::kNoTensor, list);
-    int64_t blocks = 1;
-    for (size_t k = 0; k < static_cast<size_t>(t.partition_axis); ++k) blocks *= t.shape[k];
-    l.interval = LifeOf(facts, t, id, list, l.blocks < blocks);
+    l.blocks = blocks.alive;
+    l.interval = LifeOf(facts, t, id, list, blocks.owner);
     l.cost = TileBytes(t) * l.blocks * Quadrants(t);
     live.push_back(l);
   }
   return live;
 }
 
+struct Memory {
+  isa::Buffer buffer;
+  int64_t capacity;  // bytes per partition
+  absl::string_view error;
+  absl::string_view warning;
+  absl::string_view spills_to;
+  absl::string_view hint;
+};
+
+constexpr Memory kMemories[] = {
+    {isa::Buffer::kSbuf, isa::kSbufUsableBytesPerPartition, "err_sbuf_capacity_exceeded", "sbuf_spill", "HBM",
+     "use smaller tiles, create them inside the loop that needs them, or load pieces when they are used"},
+    {isa::Buffer::kPsum, int64_t{isa::kPsumBanks} * isa::kPsumBankBytes, "err_psum_capacity_exceeded",
+     "psum_spill", "SBUF",
+     "copy results to SBUF sooner, or accumulate fewer tiles at once (8 banks of 2 KiB per partition)"},
+};
+
 // The tiles of one instruction must be on the chip together; no spilling helps there.
-bool CheckWorkingSets(const Facts& facts, Findings& found) {
+bool CheckWorkingSets(const Facts& facts, const Memory& memory, Findings& found) {
   bool ok = true;
   for (const InstrFacts& i : facts.instrs) {
     if (!i.runs) continue;
@@ -178,8 +214,7 @@ bool CheckWorkingSets(const Facts& facts, Findings& found) {
     const auto add = [&](const ir::Access& a) {
       const ir::TensorId storage = facts.StorageOf(a);
       const ir::Tensor& t = facts.program.tensors[static_cast<size_t>(storage)];
-      if (t.buffer != isa::Buffer::kSbuf || !cost.emplace(storage, TileBytes(t) * Quadrants(t)).second)
-        return;
+      if (t.buffer != memory.buffer || !cost.emplace(storage, TileBytes(t) * Quadrants(t)).second) return;
       absl::StrAppend(&names, names.empty() ? "" : ", ", "'", t.name, "' ", ShapeText(t.shape), " (line ",
                       t.loc.line, ", ", TileBytes(t), " bytes)");
     };
@@ -187,25 +222,22 @@ bool CheckWorkingSets(const Facts& facts, Findings& found) {
     for (const ir::Access* a : Sources(*i.instr)) add(*a);
     int64_t all = 0;
     for (const auto& [id, c] : cost) all += c;
-    const int64_t capacity = isa::kSbufUsableBytesPerPartition;
-    if (all <= capacity * kQuadrants) continue;
+    if (all <= memory.capacity * kQuadrants) continue;
     ok = false;
     const int64_t need = (all + kQuadrants - 1) / kQuadrants;
-    found.push_back(
-        Finding(Severity::kError, "err_sbuf_capacity_exceeded", i.instr->loc,
-                absl::StrCat("the tiles of one '", isa::RowOf(i.instr->op).name, "' need ", need,
-                             " bytes of each sbuf partition; ", capacity,
-                             " are available ([GCA046] Some infinite-cost nodes remain): ", names),
-                absl::StrCat(capacity, " bytes per partition"), absl::StrCat(need, " bytes per partition"),
-                "use a smaller free size and loop over the pieces"));
+    found.push_back(Finding(
+        Severity::kError, std::string(memory.error), i.instr->loc,
+        absl::StrCat("the tiles of one '", isa::RowOf(i.instr->op).name, "' need ", need, " bytes of each ",
+                     isa::Name(memory.buffer), " partition; ", memory.capacity,
+                     " are available ([GCA046] Some infinite-cost nodes remain): ", names),
+        absl::StrCat(memory.capacity, " bytes per partition"), absl::StrCat(need, " bytes per partition"),
+        "use a smaller free size and loop over the pieces"));
   }
   return ok;
 }
 
-void CheckMemory(const Facts& facts, isa::Buffer buffer, int64_t capacity, Severity severity,
-                 absl::string_view rule, absl::string_view consequence, absl::string_view hint,
-                 Findings& found) {
-  const std::vector<Live> live = LiveTensors(facts, buffer);
+void CheckLiveTiles(const Facts& facts, const Memory& memory, Findings& found) {
+  const std::vector<Live> live = LiveTensors(facts, memory.buffer);
   // The cost alive after each change.
   std::map<size_t, int64_t> change;
   for (const Live& l : live) {
@@ -221,7 +253,7 @@ void CheckMemory(const Facts& facts, isa::Buffer buffer, int64_t capacity, Sever
       at = position;
     }
   }
-  if (worst <= capacity * kQuadrants) return;
+  if (worst <= memory.capacity * kQuadrants) return;
 
   std::vector<const Live*> alive;
   for (const Live& l : live) {
@@ -238,31 +270,25 @@ void CheckMemory(const Facts& facts, isa::Buffer buffer, int64_t capacity, Sever
   }
   const int64_t need = (worst + kQuadrants - 1) / kQuadrants;
   const ir::Instr& instr = *facts.instrs[std::min(at / 2, facts.instrs.size() - 1)].instr;
-  found.push_back(Finding(severity, std::string(rule), instr.loc,
-                          absl::StrCat("tiles alive at this point need ", need, " bytes of each ",
-                                       isa::Name(buffer), " partition; ", capacity, " are available, ",
-                                       consequence, ". Largest of ", alive.size(), ": ", names),
-                          absl::StrCat(capacity, " bytes per partition"),
-                          absl::StrCat(need, " bytes per partition"), std::string(hint)));
+  found.push_back(Finding(
+      Severity::kWarning, std::string(memory.warning), instr.loc,
+      absl::StrCat("tiles alive at this point need ", need, " bytes of each ", isa::Name(memory.buffer),
+                   " partition; ", memory.capacity, " are available, so the compiler has to spill some to ",
+                   memory.spills_to, ", which is slow. Largest of ", alive.size(), ": ", names),
+      absl::StrCat(memory.capacity, " bytes per partition"), absl::StrCat(need, " bytes per partition"),
+      std::string(memory.hint)));
 }
 
 }  // namespace
 
-// SBUF tiles can be spilled to HBM, as the SDK's compiler does for the second mamba kernel at a sequence of
-// 8192 (aws-neuron-sdk v2.24.0, general/nki/tutorials/fused_mamba.rst): slow, but accepted.
+// Tiles beyond the capacity of a memory are spilled, not refused. The SDK's compiler does so for the second
+// mamba kernel at a sequence of 8192 (aws-neuron-sdk v2.24.0, general/nki/tutorials/fused_mamba.rst) and for
+// attention kernels that keep a whole score matrix in PSUM (aws-neuron/nki-samples,
+// tutorials/attention_fwd_performance).
 void CheckCapacity(const Facts& facts, Findings& found) {
-  if (CheckWorkingSets(facts, found)) {
-    CheckMemory(
-        facts, isa::Buffer::kSbuf, isa::kSbufUsableBytesPerPartition, Severity::kWarning, "sbuf_spill",
-        "so the compiler has to spill some to HBM, which is slow",
-        "use smaller tiles, create them inside the loop that needs them, or load pieces when they are used",
-        found);
+  for (const Memory& memory : kMemories) {
+    if (CheckWorkingSets(facts, memory, found)) CheckLiveTiles(facts, memory, found);
   }
-  CheckMemory(
-      facts, isa::Buffer::kPsum, int64_t{isa::kPsumBanks} * isa::kPsumBankBytes, Severity::kError,
-      "err_psum_capacity_exceeded", "and PSUM is not spilled ([GCA046] Some infinite-cost nodes remain)",
-      "copy results to SBUF sooner, or accumulate fewer tiles at once (8 banks of 2 KiB per partition)",
-      found);
 }
 
 }  // namespace nkiagent::nki::check

@@ -24,10 +24,11 @@ TEST(ErrorPage, NamesEveryRule) {
     for (const ir::legality::Rule& rule : rules)
       EXPECT_THAT(page, ::testing::HasSubstr(std::string(rule.name)));
   }
-  for (const char* name : {"err_tensor_access_out_of_bound", "err_tensor_output_not_written_to",
-                           "output_partly_written", "err_cannot_update_immutable_parameter",
-                           "err_unexpected_output_dependencies", "err_tensor_read_before_write",
-                           "err_sbuf_capacity_exceeded", "err_psum_capacity_exceeded", "sbuf_spill"}) {
+  for (const char* name :
+       {"err_tensor_access_out_of_bound", "err_tensor_output_not_written_to", "output_partly_written",
+        "err_cannot_update_immutable_parameter", "err_unexpected_output_dependencies",
+        "err_tensor_read_before_write", "err_sbuf_capacity_exceeded", "err_psum_capacity_exceeded",
+        "sbuf_spill", "psum_spill"}) {
     EXPECT_THAT(page, ::testing::HasSubstr(name));
   }
 }

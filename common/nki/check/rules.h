@@ -35,9 +35,8 @@ void CheckDependences(const Facts& facts, Findings& found);
 // err_tensor_read_before_write: a tensor is read and nothing can have written it before.
 void CheckUndefinedReads(const Facts& facts, Findings& found);
 
-// err_sbuf_capacity_exceeded: the tiles of one instruction can't fit. err_psum_capacity_exceeded: the tiles
-// alive at one point can't fit. Warns (sbuf_spill) where the SBUF tiles alive at one point have to be spilled
-// to HBM.
+// err_sbuf_capacity_exceeded, err_psum_capacity_exceeded: the tiles of one instruction can't fit. Warns
+// (sbuf_spill, psum_spill) where the tiles alive at one point have to be spilled.
 void CheckCapacity(const Facts& facts, Findings& found);
 
 // A finding at a place in the source.

@@ -132,7 +132,9 @@ void ManyTiles(ProgramBuilder& b, int count, int64_t free, bool used_at_once, bo
     for (int k = 0; k < count; ++k) {
       const std::string name = "t" + std::to_string(k);
       tiles.push_back(psum ? b.Psum(name, {128, free}) : b.Sbuf(name, {128, free}));
-      b.Emit(Opcode::kMemset, {b.Whole(tiles.back())});
+      Attrs one;
+      one.value = 1;
+      b.Emit(Opcode::kMemset, {b.Whole(tiles.back())}, {}, one);
       if (!used_at_once) use(tiles.back());
     }
     for (int k = 0; used_at_once && k < count; ++k) use(tiles[static_cast<size_t>(k)]);
@@ -281,8 +283,16 @@ std::vector<Case> Cases() {
       {"SbufReused", "", 0, [](auto& b) { ManyTiles(b, 40, 4096, false); }},
       {"TilesOfOneInstructionFit", "", 0, [](auto& b) { SumOfTwo(b, 15000); }},
       {"TilesOfOneInstructionDoNotFit", "err_sbuf_capacity_exceeded", 3, [](auto& b) { SumOfTwo(b, 15100); }},
+      {"PsumTilesOfOneInstructionDoNotFit", "err_psum_capacity_exceeded", 2,
+       [](auto& b) {
+         WithOutput(b, [&] {
+           const TensorId x = b.Psum("x", {128, 2560}), y = b.Psum("y", {128, 2560});
+           b.Emit(Opcode::kMemset, {b.Whole(x)});
+           b.Emit(Opcode::kTensorCopy, {b.Whole(y)}, {b.Whole(x)});
+         });
+       }},
       {"PsumFull", "", 0, [](auto& b) { ManyTiles(b, 8, 512, true, true); }},
-      {"PsumOverfull", "err_psum_capacity_exceeded", 9, [](auto& b) { ManyTiles(b, 9, 512, true, true); }},
+      {"PsumSpills", "psum_spill", 9, [](auto& b) { ManyTiles(b, 9, 512, true, true); }},
       {"IllegalInstruction", "err_num_partition_exceed_arch_limit", 1,
        [](auto& b) {
          const TensorId x = b.Input("x", {256, 4}), y = b.Output("y", {256, 4}), t = b.Sbuf("t", {256, 4});
@@ -356,6 +366,24 @@ std::set<std::string> RulesOf(const std::function<void(ProgramBuilder&)>& build)
 
 TEST(Capacity, CountsOneBlockWhereEachIterationUsesItsOwn) {
   EXPECT_THAT(RulesOf([](auto& b) { Blocks(b, true); }), ::testing::IsEmpty());
+}
+
+// Blocks [i, j] of a [8, 8, 128, 2048] tensor, each used in its own iteration of two loops only.
+TEST(Capacity, CountsOneBlockOfEachAxisThatALoopOwns) {
+  EXPECT_THAT(RulesOf([](auto& b) {
+                WithOutput(b, [&] {
+                  const TensorId t = b.Sbuf("blocks", {8, 8, 128, 2048}, DType::kFloat32, 2);
+                  const SymbolId i = b.BeginLoop("i", 8), j = b.BeginLoop("j", 8, LoopKind::kSequential);
+                  const Access block = Tile(t, {128, 2048}, {Sym(i), Sym(j), Dim(0), Dim(1)});
+                  b.Emit(Opcode::kMemset, {block});
+                  Attrs a = Op(AluOp::kAdd);
+                  a.axes = {1};
+                  b.Emit(Opcode::kTensorReduce, {b.Whole(b.Sbuf("part", {128, 1}))}, {block}, a);
+                  b.EndLoop();
+                  b.EndLoop();
+                });
+              }),
+              ::testing::IsEmpty());
 }
 
 TEST(Capacity, CountsAllBlocksThatASecondLoopReads) {

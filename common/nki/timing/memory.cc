@@ -92,10 +92,13 @@ class LifeFinder {
   // A tensor is in use from its first to its last instruction, and through loops that lie inside its scope.
   void Use(size_t n) {
     const auto& [instr, parent] = instrs_[n];
-    const auto use = [&, loop = parent](const ir::Operand& o, bool written) {
+    const auto use = [&, instr = instr, loop = parent](const ir::Operand& o, bool written) {
       const auto* a = std::get_if<ir::Access>(&o);
       if (a == nullptr) return;
       const auto id = static_cast<size_t>(ir::StorageOf(p_, a->tensor));
+      // Clearing an accumulator writes nothing.
+      const bool clears = instr->op == isa::Opcode::kMemset && instr->attrs.value == 0;
+      if (clears && p_.tensors[id].buffer == isa::Buffer::kPsum) return;
       size_t begin = 2 * n + (written ? 1 : 0), end = begin;
       for (int l = loop; l != -1 && loops_[static_cast<size_t>(l)].symbol != renewing_[id];
            l = loops_[static_cast<size_t>(l)].parent) {
