@@ -19,7 +19,7 @@ using testing::RunProgram;
 using testing::RunResult;
 
 // Programs for each instruction.
-constexpr uint64_t kPrograms = 60;
+constexpr uint64_t kPrograms = 40;
 
 // How far two results may be apart when sums were taken in another order and then rounded to the dtype.
 float Tolerance(DType dtype, float magnitude) {

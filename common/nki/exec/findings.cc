@@ -9,7 +9,7 @@ namespace nkiagent::nki::exec {
 
 void Findings::Warn(const ir::SourceLoc& loc, const char* rule, std::string message, std::string limit,
                     std::string actual, std::string hint) {
-  absl::MutexLock lock(&mu_);
+  const std::lock_guard lock(mu_);
   if (!seen_.emplace(rule, loc.line).second || found_.size() >= kMaxDiagnostics) return;
   Diagnostic d;
   d.severity = Severity::kWarning;
@@ -24,12 +24,12 @@ void Findings::Warn(const ir::SourceLoc& loc, const char* rule, std::string mess
 }
 
 bool Findings::Known(const ir::SourceLoc& loc, const char* rule) {
-  absl::MutexLock lock(&mu_);
+  const std::lock_guard lock(mu_);
   return found_.size() >= kMaxDiagnostics || seen_.count({rule, loc.line}) > 0;
 }
 
 std::vector<Diagnostic> Findings::Take() {
-  absl::MutexLock lock(&mu_);
+  const std::lock_guard lock(mu_);
   std::stable_sort(found_.begin(), found_.end(),
                    [](const Diagnostic& a, const Diagnostic& b) { return a.line < b.line; });
   return std::move(found_);

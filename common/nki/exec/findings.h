@@ -2,13 +2,12 @@
 #ifndef NKIAGENT_COMMON_NKI_EXEC_FINDINGS_H_
 #define NKIAGENT_COMMON_NKI_EXEC_FINDINGS_H_
 
+#include <mutex>
 #include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 #include "common/nki/diagnostic.h"
 #include "common/nki/ir/program.h"
 
@@ -26,9 +25,9 @@ class Findings {
   std::vector<Diagnostic> Take();
 
  private:
-  absl::Mutex mu_;
-  std::set<std::pair<std::string, int>> seen_ ABSL_GUARDED_BY(mu_);
-  std::vector<Diagnostic> found_ ABSL_GUARDED_BY(mu_);
+  std::mutex mu_;  // Guards what follows.
+  std::set<std::pair<std::string, int>> seen_;
+  std::vector<Diagnostic> found_;
 };
 
 // An index outside its axis: the error that ends an execution.

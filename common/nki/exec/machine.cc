@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <atomic>
+#include <mutex>
 #include <new>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/mutex.h"
 #include "common/nki/exec/reference.h"
 
 namespace nkiagent::nki::exec {
@@ -127,7 +127,7 @@ bool Machine::RunInParallel(Context& context, const LoopPlan& loop) {
   // The first iteration that failed. Earlier ones still run, so that it does not depend on timing which fault
   // is reported.
   std::atomic<int64_t> failed{loop.trips};
-  absl::Mutex mu;
+  std::mutex mu;
   Context* failed_context = nullptr;
   Registers last_registers;
   const int64_t grain = std::max<int64_t>(1, loop.trips / (team_->size() * kPiecesPerMember));
@@ -150,7 +150,7 @@ bool Machine::RunInParallel(Context& context, const LoopPlan& loop) {
         if (i >= failed.load(std::memory_order_relaxed)) return;
         const bool ok = RunIterationSafely(mine, loop, i);
         if (ok && i + 1 < loop.trips) continue;
-        absl::MutexLock lock(&mu);
+        const std::lock_guard lock(mu);
         if (ok) {
           last_registers = mine.registers;
         } else if (i < failed.load(std::memory_order_relaxed)) {

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <system_error>
 
 namespace nkiagent::nki::exec {
 
@@ -12,24 +11,25 @@ Team::Team(int size) : size_(std::max(size, 1)) {
 
 Team::~Team() {
   {
-    absl::MutexLock lock(&mu_);
+    const std::lock_guard lock(mu_);
     done_ = true;
   }
+  start_.notify_all();
   for (std::thread& t : threads_) t.join();
 }
 
 void Team::Run(const std::function<void(int)>& work) {
-  if (!threads_.empty()) {
-    absl::MutexLock lock(&mu_);
+  if (threads_.empty()) return work(0);
+  {
+    const std::lock_guard lock(mu_);
     work_ = &work;
     running_ = static_cast<int>(threads_.size());
     ++round_;
   }
+  start_.notify_all();
   work(0);
-  if (threads_.empty()) return;
-  absl::MutexLock lock(&mu_);
-  mu_.Await(absl::Condition(
-      +[](int* running) { return *running == 0; }, &running_));
+  std::unique_lock lock(mu_);
+  finish_.wait(lock, [this] { return running_ == 0; });
   work_ = nullptr;
 }
 
@@ -38,16 +38,15 @@ void Team::Loop(int member) {
   while (true) {
     const std::function<void(int)>* work = nullptr;
     {
-      absl::MutexLock lock(&mu_);
-      const auto ready = [this, &seen]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return done_ || round_ != seen; };
-      mu_.Await(absl::Condition(&ready));
+      std::unique_lock lock(mu_);
+      start_.wait(lock, [&] { return done_ || round_ != seen; });
       if (done_) return;
       seen = round_;
       work = work_;
     }
     (*work)(member);
-    absl::MutexLock lock(&mu_);
-    --running_;
+    const std::lock_guard lock(mu_);
+    if (--running_ == 0) finish_.notify_one();
   }
 }
 
