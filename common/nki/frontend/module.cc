@@ -114,8 +114,8 @@ std::vector<Diagnostic> Legality(const ir::Program& program) {
   return all;
 }
 
-// (diagnostics, bytes): bytes is empty if there is an error among the diagnostics. `complete` is false for the part of
-// a kernel traced before it failed: then only the legality of its instructions is judged.
+// (diagnostics, bytes): bytes is empty if there is an error among the diagnostics. `complete` is false for
+// the part of a kernel traced before it failed: then only the legality of its instructions is judged.
 py::tuple Build(const py::dict& spec, bool complete) {
   const ir::Program program = BuildProgram(spec);
   const std::vector<Diagnostic> diagnostics = Legality(program);
@@ -143,10 +143,8 @@ PYBIND11_MODULE(_nki, m) {
   m.attr("ALU_OPS") = AluOps();
   m.attr("ACT_FNS") = ActFns();
   m.attr("OPCODES") = Opcodes();
-  m.attr("BUFFERS") =
-      Names(isa::kBufferCount, [](int i) { return isa::Name(static_cast<isa::Buffer>(i)); });
-  m.attr("ENGINES") =
-      Names(isa::kEngineCount, [](int i) { return isa::Name(static_cast<isa::Engine>(i)); });
+  m.attr("BUFFERS") = Names(isa::kBufferCount, [](int i) { return isa::Name(static_cast<isa::Buffer>(i)); });
+  m.attr("ENGINES") = Names(isa::kEngineCount, [](int i) { return isa::Name(static_cast<isa::Engine>(i)); });
   m.attr("LIMITS") = py::dict();
   py::dict limits = m.attr("LIMITS");
   limits["partitions"] = isa::kMaxPartitions;

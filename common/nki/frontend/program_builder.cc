@@ -161,8 +161,10 @@ ir::Attrs ToAttrs(const py::dict& d) {
   return a;
 }
 
-// ("I", opcode, engine, dst, src, attrs, line, column) | ("L", symbol, kind, start, step, trips, body, line, column)
-std::vector<ir::Node> Body(py::handle h) {  // NOLINT(misc-no-recursion): loop nests are shallow (kMaxLoopDepth)
+// ("I", opcode, engine, dst, src, attrs, line, column) | ("L", symbol, kind, start, step, trips, body, line,
+// column)
+std::vector<ir::Node> Body(
+    py::handle h) {  // NOLINT(misc-no-recursion): loop nests are shallow (kMaxLoopDepth)
   const Items nodes(h);
   std::vector<ir::Node> out;
   out.reserve(nodes.size());

@@ -1,5 +1,6 @@
-// The extension module `_nki_exec`: execution and whole-program rules for kernels that run in the caller's own process
-// (nki.simulate_kernel, tests). The services do not load it: there, programs and data never meet in a Python process.
+// The extension module `_nki_exec`: execution and whole-program rules for kernels that run in the caller's
+// own process (nki.simulate_kernel, tests). The services do not load it: there, programs and data never meet
+// in a Python process.
 #include <pybind11/pybind11.h>
 
 #include <cstddef>
@@ -59,7 +60,8 @@ std::vector<py::buffer_info> Buffers(const py::list& arrays, size_t expected, bo
   return out;
 }
 
-py::dict Execute(const py::bytes& bytes, const py::list& inputs, const py::list& outputs, int threads, uint64_t seed) {
+py::dict Execute(const py::bytes& bytes, const py::list& inputs, const py::list& outputs, int threads,
+                 uint64_t seed) {
   const ir::Program program = ParseOrThrow(bytes);
   const std::vector<py::buffer_info> in = Buffers(inputs, program.inputs.size(), false);
   const std::vector<py::buffer_info> out = Buffers(outputs, program.outputs.size(), true);
@@ -102,8 +104,8 @@ py::dict Execute(const py::bytes& bytes, const py::list& inputs, const py::list&
 PYBIND11_MODULE(_nki_exec, m) {
   m.doc() = "Checks and executes programs in this process.";
   m.def("check", &CheckProgram, py::arg("program"));
-  m.def("execute", &Execute, py::arg("program"), py::arg("inputs"), py::arg("outputs"), py::arg("threads") = 2,
-        py::arg("seed") = 0);
+  m.def("execute", &Execute, py::arg("program"), py::arg("inputs"), py::arg("outputs"),
+        py::arg("threads") = 2, py::arg("seed") = 0);
 }
 
 }  // namespace nkiagent::nki::frontend
