@@ -60,6 +60,16 @@ absl::StatusOr<SharedMemory> SharedMemory::FromFd(UniqueFd fd) {
   return memory;
 }
 
+absl::StatusOr<SharedMemory> SharedMemory::Duplicate() const {
+  SharedMemory memory;
+  memory.fd_.reset(fcntl(fd_.get(), F_DUPFD_CLOEXEC, 0));
+  if (!memory.fd_.valid()) {
+    return absl::ErrnoToStatus(errno, "duplicating the descriptor of shared memory");
+  }
+  memory.size_ = size_;
+  return memory;
+}
+
 absl::Status SharedMemory::Map(Access access, size_t size_bytes) {
   if (size_bytes == 0) {
     size_bytes = size_;

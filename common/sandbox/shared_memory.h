@@ -35,6 +35,10 @@ class SharedMemory {
   // change.
   static absl::StatusOr<SharedMemory> FromFd(UniqueFd fd);
 
+  // The same memory through a descriptor of its own, not mapped yet: for a reader that comes and goes while
+  // this object is shared. ResourceExhausted or the like if there is no descriptor left.
+  absl::StatusOr<SharedMemory> Duplicate() const;
+
   // Maps the first `size_bytes` (0: all). A second call replaces the mapping. OutOfRange past the end.
   absl::Status Map(Access access, size_t size_bytes = 0);
   void Unmap();

@@ -14,10 +14,12 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <utility>
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "common/sandbox/output_buffer.h"
 #include "common/sandbox/shared_memory.h"
 #include "spdlog/spdlog.h"
@@ -40,6 +42,11 @@ std::vector<char*> Pointers(const std::vector<std::string>& strings) {
   }
   pointers.push_back(nullptr);
   return pointers;
+}
+
+// For waiting. Capped because the standard library's clocks overflow on an infinite deadline.
+std::chrono::system_clock::time_point Until(absl::Time deadline) {
+  return absl::ToChronoTime(std::min(deadline, absl::Now() + absl::Hours(24)));
 }
 
 absl::Status Validate(const WarmParentOptions& options) {
@@ -93,12 +100,11 @@ absl::StatusOr<std::unique_ptr<WarmParent>> WarmParent::Start(WarmParentOptions 
   parent->manager_ = std::thread([p = parent.get()] { p->Manage(); });
   absl::Status failure;
   {
-    absl::MutexLock lock(&parent->mutex_);
-    auto settled = [p = parent.get()] {
-      p->mutex_.AssertHeld();
+    std::unique_lock lock(parent->mutex_);
+    const auto settled = [p = parent.get()] {
       return p->state_ == State::kServing || p->state_ == State::kFailed;
     };
-    if (!parent->mutex_.AwaitWithTimeout(absl::Condition(&settled), parent->options_.start_timeout)) {
+    if (!parent->changed_.wait_until(lock, Until(absl::Now() + parent->options_.start_timeout), settled)) {
       failure = absl::DeadlineExceededError(
           absl::StrCat("warm parent ", parent->options_.name, " was not ready within ",
                        absl::FormatDuration(parent->options_.start_timeout), parent->LogTail()));
@@ -116,8 +122,9 @@ WarmParent::WarmParent(WarmParentOptions options) : options_(std::move(options))
 
 WarmParent::~WarmParent() {
   {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     state_ = State::kStopping;
+    changed_.notify_all();
   }
   const uint64_t one = 1;
   (void)!write(wake_.get(), &one, sizeof(one));
@@ -129,13 +136,9 @@ WarmParent::~WarmParent() {
 // ------------------------------------------------------------------------------------------------ Calls
 
 absl::Status WarmParent::WaitForChild(absl::Time deadline, std::stop_token stop) {
-  std::stop_callback wake_waiters(stop, [this] {
-    absl::MutexLock lock(&mutex_);  // Makes Await look again.
-  });
-  absl::MutexLock lock(&mutex_);
-  auto possible = [this, &stop] {
-    mutex_.AssertHeld();
-    return stop.stop_requested() || state_ == State::kFailed || state_ == State::kStopping ||
+  std::unique_lock lock(mutex_);
+  const auto possible = [this] {
+    return state_ == State::kFailed || state_ == State::kStopping ||
            (state_ == State::kServing && running_ < options_.max_children);
   };
   if (!possible()) {
@@ -145,9 +148,9 @@ absl::Status WarmParent::WaitForChild(absl::Time deadline, std::stop_token stop)
                                                        " calls wait, which is the limit"));
     }
     ++waiting_;
-    const bool in_time = mutex_.AwaitWithDeadline(absl::Condition(&possible), deadline);
+    const bool in_time = changed_.wait_until(lock, stop, Until(deadline), possible);
     --waiting_;
-    if (!in_time) {
+    if (!in_time && !stop.stop_requested()) {
       return absl::DeadlineExceededError(
           absl::StrCat("sandbox ", options_.name, ": no child was free in time"));
     }
@@ -185,8 +188,9 @@ absl::StatusOr<Outcome> WarmParent::Run(const Request& request, absl::Time deadl
     return status;
   }
   absl::Cleanup release = [this] {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     --running_;
+    changed_.notify_all();
   };
 
   absl::StatusOr<SharedMemory> payload =
@@ -212,7 +216,7 @@ absl::StatusOr<Outcome> WarmParent::Run(const Request& request, absl::Time deadl
   std::vector<int> fds = {payload->fd(), reply->fd()};
   fds.insert(fds.end(), request.fds.begin(), request.fds.end());
   {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     if (state_ != State::kServing) {
       return absl::UnavailableError(absl::StrCat("sandbox ", options_.name, " is being restarted"));
     }
@@ -223,22 +227,17 @@ absl::StatusOr<Outcome> WarmParent::Run(const Request& request, absl::Time deadl
     calls_[message.id] = &call;
   }
   {
-    std::stop_callback cancel(stop, [this, &call, id = message.id] {
-      absl::MutexLock lock(&mutex_);
-      if (!call.done && !call.cancelled) {
-        call.cancelled = true;
-        SendCancel(id);
-      }
-    });
-    absl::MutexLock lock(&mutex_);
-    if (!mutex_.AwaitWithDeadline(absl::Condition(&call.done), deadline)) {
-      call.cancelled = true;
+    std::unique_lock lock(mutex_);
+    const auto done = [&call] { return call.done; };
+    if (!changed_.wait_until(lock, stop, Until(deadline), done)) {
       SendCancel(message.id);
-      if (!mutex_.AwaitWithTimeout(absl::Condition(&call.done), kCancelGrace)) {
-        // The manager sees the socket close, kills the parent and starts another.
+      if (!changed_.wait_until(lock, Until(absl::Now() + kCancelGrace), done)) {
+        // The manager sees the socket close, tells all calls, and starts another parent.
         spdlog::error("sandbox {}: the parent doesn't answer, ending it", options_.name);
-        kill(pid_, SIGKILL);
-        mutex_.Await(absl::Condition(&call.done));
+        if (pid_ > 0) {
+          kill(pid_, SIGKILL);
+        }
+        changed_.wait(lock, done);
       }
     }
     calls_.erase(message.id);
@@ -270,7 +269,7 @@ absl::StatusOr<Outcome> WarmParent::Run(const Request& request, absl::Time deadl
 }
 
 ParentHealth WarmParent::Health() const {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   ParentHealth health;
   health.serving = state_ == State::kServing;
   health.level = level_;
@@ -334,7 +333,7 @@ absl::Status WarmParent::Spawn() {
   hello.ready_children = std::min(options_.ready_children, options_.max_children);
   hello.unprivileged_id = options_.unprivileged_id;
   hello.tmp_bytes = options_.tmp_bytes;
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   pid_ = pid;
   socket_ = std::move(ours);
   log_tail_.clear();
@@ -345,7 +344,7 @@ void WarmParent::ReadLog() {
   std::array<char, 4096> chunk;
   ssize_t n;
   while ((n = read(log_pipe_.get(), chunk.data(), chunk.size())) > 0) {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     log_tail_.append(chunk.data(), static_cast<size_t>(n));
     if (log_tail_.size() > kLogTailBytes) {
       log_tail_.erase(0, log_tail_.size() - kLogTailBytes);
@@ -367,7 +366,7 @@ absl::Status WarmParent::HandlePacket(Packet packet) {
       if (!ready.ok()) {
         return ready.status();
       }
-      absl::MutexLock lock(&mutex_);
+      const std::lock_guard lock(mutex_);
       listens_ = true;
       level_ = ready->level;
       detail_.assign(ready->detail, strnlen(ready->detail, sizeof(ready->detail)));
@@ -380,6 +379,7 @@ absl::Status WarmParent::HandlePacket(Packet packet) {
       if (state_ != State::kStopping) {
         state_ = State::kServing;
       }
+      changed_.notify_all();
       spdlog::info("sandbox {}: parent {} is ready at level {}", options_.name, pid_,
                    std::string(LevelName(level_)));
       return absl::OkStatus();
@@ -393,11 +393,12 @@ absl::Status WarmParent::HandlePacket(Packet packet) {
       if (!packet.fds.empty()) {
         output = OutputBuffer::Assemble(packet.fds[0].get(), end->output_bytes);
       }
-      absl::MutexLock lock(&mutex_);
+      const std::lock_guard lock(mutex_);
       if (auto it = calls_.find(end->id); it != calls_.end()) {
         it->second->end = *end;
         it->second->output = std::move(output);
         it->second->done = true;
+        changed_.notify_all();
       }
       return absl::OkStatus();
     }
@@ -406,12 +407,13 @@ absl::Status WarmParent::HandlePacket(Packet packet) {
       if (!refused.ok()) {
         return refused.status();
       }
-      absl::MutexLock lock(&mutex_);
+      const std::lock_guard lock(mutex_);
       if (auto it = calls_.find(refused->id); it != calls_.end()) {
         it->second->error = absl::InternalError(
             absl::StrCat("sandbox ", options_.name, ": ",
                          std::string(refused->reason, strnlen(refused->reason, sizeof(refused->reason)))));
         it->second->done = true;
+        changed_.notify_all();
       }
       return absl::OkStatus();
     }
@@ -423,14 +425,14 @@ absl::Status WarmParent::HandlePacket(Packet packet) {
 absl::Status WarmParent::ServeParent() {
   int socket;
   {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     socket = socket_.get();
   }
   const absl::Time ready_by = absl::Now() + options_.start_timeout;
   while (true) {
     bool starting;
     {
-      absl::MutexLock lock(&mutex_);
+      const std::lock_guard lock(mutex_);
       if (state_ == State::kStopping) {
         return absl::CancelledError("stopping");
       }
@@ -468,7 +470,7 @@ void WarmParent::EndParent() {
   pid_t pid;
   bool listens;
   {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     socket_.reset();
     pid = std::exchange(pid_, -1);
     listens = std::exchange(listens_, false);
@@ -494,7 +496,7 @@ bool WarmParent::MayRestart(absl::Status why) {
   while (!restart_times_.empty() && now - restart_times_.front() > options_.restart_window) {
     restart_times_.pop_front();
   }
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   for (auto& [id, call] : calls_) {
     if (!call->done) {
       call->error = absl::UnavailableError(
@@ -502,6 +504,7 @@ bool WarmParent::MayRestart(absl::Status why) {
       call->done = true;
     }
   }
+  changed_.notify_all();  // At the end of the scope: the lock is held until then.
   if (state_ == State::kStopping) {
     return false;
   }

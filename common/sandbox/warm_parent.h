@@ -9,20 +9,20 @@
 #ifndef NKIAGENT_COMMON_SANDBOX_WARM_PARENT_H_
 #define NKIAGENT_COMMON_SANDBOX_WARM_PARENT_H_
 
+#include <condition_variable>
 #include <cstdint>
 #include <deque>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <stop_token>
 #include <string>
 #include <thread>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "common/sandbox/level.h"
@@ -108,8 +108,6 @@ class WarmParent {
   enum class State { kStarting, kServing, kRestarting, kFailed, kStopping };
 
   struct Call {
-    bool sent = false;
-    bool cancelled = false;
     bool done = false;
     absl::Status error;  // If no child ran.
     EndMessage end;
@@ -127,7 +125,7 @@ class WarmParent {
   void ReadLog();
   void EndParent();
   bool MayRestart(absl::Status why);
-  std::string LogTail() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::string LogTail() const;
 
   absl::Status WaitForChild(absl::Time deadline, std::stop_token stop);
   void SendCancel(uint64_t id);
@@ -135,21 +133,22 @@ class WarmParent {
   const WarmParentOptions options_;
   UniqueFd wake_;  // eventfd that interrupts the manager's poll.
   // Written by the manager under mutex_; senders hold it too.
-  mutable absl::Mutex mutex_;
-  State state_ ABSL_GUARDED_BY(mutex_) = State::kStarting;
-  UniqueFd socket_ ABSL_GUARDED_BY(mutex_);
+  mutable std::mutex mutex_;
+  mutable std::condition_variable_any changed_;  // Notified after each change below that somebody waits for.
+  State state_ = State::kStarting;
+  UniqueFd socket_;
   UniqueFd log_pipe_;  // Manager thread only.
-  pid_t pid_ ABSL_GUARDED_BY(mutex_) = -1;
-  bool listens_ ABSL_GUARDED_BY(mutex_) = false;  // The parent has said that it is ready.
-  Level level_ ABSL_GUARDED_BY(mutex_) = Level::kRlimits;
-  std::string detail_ ABSL_GUARDED_BY(mutex_);
-  absl::Status failure_ ABSL_GUARDED_BY(mutex_);
-  std::string log_tail_ ABSL_GUARDED_BY(mutex_);
-  int restarts_ ABSL_GUARDED_BY(mutex_) = 0;
-  uint32_t running_ ABSL_GUARDED_BY(mutex_) = 0;
-  uint32_t waiting_ ABSL_GUARDED_BY(mutex_) = 0;
-  uint64_t next_id_ ABSL_GUARDED_BY(mutex_) = 1;
-  std::map<uint64_t, Call*> calls_ ABSL_GUARDED_BY(mutex_);
+  pid_t pid_ = -1;
+  bool listens_ = false;  // The parent has said that it is ready.
+  Level level_ = Level::kRlimits;
+  std::string detail_;
+  absl::Status failure_;
+  std::string log_tail_;
+  int restarts_ = 0;
+  uint32_t running_ = 0;
+  uint32_t waiting_ = 0;
+  uint64_t next_id_ = 1;
+  std::map<uint64_t, Call*> calls_;
   std::deque<absl::Time> restart_times_;  // Manager thread only.
   std::thread manager_;
 };

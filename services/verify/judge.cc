@@ -214,9 +214,12 @@ bool ProgramFitsTask(const nki::ir::Program& program, const v1::TaskFacts& facts
   return true;
 }
 
-void JudgeExecution(const TaskData& data, absl::Span<const TrialDataPtr> trials, const Execution& execution,
-                    bool all_trials, v1::Verdict& verdict) {
-  if (execution.reports.empty()) return JudgeChild(execution, verdict);
+absl::Status JudgeExecution(const TaskData& data, absl::Span<const TrialDataPtr> trials,
+                            const Execution& execution, bool all_trials, v1::Verdict& verdict) {
+  if (execution.reports.empty()) {
+    JudgeChild(execution, verdict);
+    return absl::OkStatus();
+  }
   int failed = 0;
   double max_abs_error = 0;
   std::string failure;
@@ -230,11 +233,15 @@ void JudgeExecution(const TaskData& data, absl::Span<const TrialDataPtr> trials,
     AddFindings(report, verdict);
     if (report.status != TrialStatus::kCompleted) {
       JudgeIncomplete(report, verdict);
-      return;
+      return absl::OkStatus();
     }
+    absl::StatusOr<sandbox::SharedMemory> reference = trials[i]->expected.Duplicate();
+    if (!reference.ok()) return reference.status();
+    if (absl::Status mapped = reference->Map(sandbox::SharedMemory::Access::kReadOnly); !mapped.ok())
+      return mapped;
     for (int k = 0; k < data.facts.outputs_size(); ++k) {
       const auto slot = static_cast<size_t>(k);
-      const auto expected = sandbox::ViewSlot(trials[i]->expected.bytes(), trials[i]->expected_slots[slot]);
+      const auto expected = sandbox::ViewSlot(reference->bytes(), trials[i]->expected_slots[slot]);
       const auto actual = sandbox::ViewSlot(execution.outputs[i].bytes(), execution.output_slots[slot]);
       *trial->add_outputs() =
           CompareOutput(data.facts.outputs(k), *expected, *actual, report.outputs[slot], verdict.tolerance());
@@ -260,6 +267,7 @@ void JudgeExecution(const TaskData& data, absl::Span<const TrialDataPtr> trials,
     verdict.set_message(
         absl::StrCat("trial ", verdict.trials_size(), " of ", trials.size(), " fails: ", failure));
   }
+  return absl::OkStatus();
 }
 
 }  // namespace nkiagent::verify

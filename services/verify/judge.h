@@ -3,6 +3,7 @@
 #ifndef SERVICES_VERIFY_JUDGE_H_
 #define SERVICES_VERIFY_JUDGE_H_
 
+#include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "common/nki/ir/program.h"
 #include "nkiagent/verify/v1/verdict.pb.h"
@@ -17,9 +18,9 @@ bool ProgramFitsTask(const nki::ir::Program& program, const v1::TaskFacts& facts
 
 // Compares what was executed with what the reference gave, and sets passed, reason, message, trials, line,
 // evidence. Comparison stops at the first trial that fails, unless `all_trials`. `verdict.tolerance` is
-// applied.
-void JudgeExecution(const TaskData& data, absl::Span<const TrialDataPtr> trials, const Execution& execution,
-                    bool all_trials, v1::Verdict& verdict);
+// applied. An error means that the expected outputs could not be mapped.
+absl::Status JudgeExecution(const TaskData& data, absl::Span<const TrialDataPtr> trials,
+                            const Execution& execution, bool all_trials, v1::Verdict& verdict);
 
 }  // namespace nkiagent::verify
 

@@ -3,6 +3,7 @@
 #ifndef SERVICES_VERIFY_LRU_CACHE_H_
 #define SERVICES_VERIFY_LRU_CACHE_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <list>
 #include <memory>
@@ -19,7 +20,7 @@ class LruCache {
  public:
   using Pointer = std::shared_ptr<const Value>;
 
-  explicit LruCache(int64_t max_bytes) : max_bytes_(max_bytes) {}
+  LruCache(int64_t max_bytes, size_t max_entries) : max_bytes_(max_bytes), max_entries_(max_entries) {}
 
   // Null if it isn't there.
   Pointer Get(const std::string& key) {
@@ -38,7 +39,7 @@ class LruCache {
     entries_.push_front({key, std::move(value), bytes});
     by_key_[key] = entries_.begin();
     bytes_ += bytes;
-    while (bytes_ > max_bytes_) Erase(std::prev(entries_.end()));
+    while (bytes_ > max_bytes_ || entries_.size() > max_entries_) Erase(std::prev(entries_.end()));
   }
 
   int64_t bytes() const {
@@ -60,6 +61,7 @@ class LruCache {
   }
 
   const int64_t max_bytes_;
+  const size_t max_entries_;
   mutable std::mutex mutex_;
   std::list<Entry> entries_;  // Most recently used first.
   std::unordered_map<std::string, typename std::list<Entry>::iterator> by_key_;

@@ -53,7 +53,7 @@ struct TaskData {
 
 struct TrialData {
   uint64_t seed = 0;
-  // Sealed, and mapped read-only where this process reads them.
+  // Sealed, and not mapped: what the cache holds counts for nothing in this process's memory.
   sandbox::SharedMemory inputs;
   sandbox::SharedMemory expected;
   std::vector<sandbox::ArenaSlot> input_slots;

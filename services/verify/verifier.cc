@@ -18,6 +18,10 @@ namespace {
 // What a cached problem counts as; it is a few sentences.
 constexpr int64_t kProblemBytes = 8192;
 
+// Each entry holds descriptors: one for a task, two for a trial. Together far below the usual limit of 1024.
+constexpr size_t kMaxCachedTasks = 128;
+constexpr size_t kMaxCachedTrials = 128;
+
 // "forward_raises" for TASK_PROBLEM_KIND_FORWARD_RAISES: a label value.
 std::string Label(const std::string& enum_name, absl::string_view prefix) {
   std::string label = enum_name.substr(std::min(prefix.size(), enum_name.size()));
@@ -76,8 +80,8 @@ Verifier::Verifier(VerifierOptions options, ReferenceRole& reference, ExecuteRol
       programs_(std::move(programs)),
       draw_seed_(std::move(draw_seed)),
       metrics_(metrics),
-      tasks_(options_.task_cache_bytes),
-      trials_(options_.trial_cache_bytes) {}
+      tasks_(options_.task_cache_bytes, kMaxCachedTasks),
+      trials_(options_.trial_cache_bytes, kMaxCachedTrials) {}
 
 void Verifier::ObservePhase(const char* phase, absl::Time start) {
   metrics_.phase_duration_seconds.Add({{"phase", phase}}, metrics::CallDurationBuckets())
@@ -150,7 +154,7 @@ absl::StatusOr<OrProblem<std::vector<TrialDataPtr>>> Verifier::Trials(const rpc:
                                                                       const common::v1::Task& task,
                                                                       const TaskData& data,
                                                                       absl::Span<const uint64_t> seeds,
-                                                                      v1::Verdict& verdict) {
+                                                                      bool keep, v1::Verdict& verdict) {
   const auto key = [&verdict](uint64_t seed) { return absl::StrCat(verdict.task_hash(), "/", seed); };
   std::vector<TrialDataPtr> trials(seeds.size());
   std::vector<uint64_t> missing;
@@ -175,7 +179,7 @@ absl::StatusOr<OrProblem<std::vector<TrialDataPtr>>> Verifier::Trials(const rpc:
   for (size_t i = 0; i < seeds.size(); ++i) {
     if (trials[i] != nullptr) continue;
     trials[i] = std::get<std::vector<TrialDataPtr>>(*run)[next++];
-    trials_.Put(key(seeds[i]), trials[i], trials[i]->bytes);
+    if (keep) trials_.Put(key(seeds[i]), trials[i], trials[i]->bytes);
   }
   metrics_.cache_bytes.Add({{"cache", "trial"}}).Set(static_cast<double>(trials_.bytes()));
   return trials;
@@ -206,7 +210,7 @@ absl::Status Verifier::Judge(const rpc::CallContext& call, const v1::VerifyReque
 
   const std::vector<uint64_t> seeds = Seeds(request);
   absl::StatusOr<OrProblem<std::vector<TrialDataPtr>>> trials =
-      Trials(call, request.task(), *data, seeds, verdict);
+      Trials(call, request.task(), *data, seeds, request.seeds_size() > 0, verdict);
   if (!trials.ok()) return trials.status();
   if (auto* problem = std::get_if<v1::TaskProblem>(&*trials)) {
     SetProblem(std::move(*problem), verdict);
@@ -223,7 +227,10 @@ absl::Status Verifier::Judge(const rpc::CallContext& call, const v1::VerifyReque
   if (!execution.ok()) return execution.status();
   ObservePhase("execute", execute_start);
   const absl::Time compare_start = absl::Now();
-  JudgeExecution(*data, ready, *execution, request.run_all_trials(), verdict);
+  if (absl::Status judged = JudgeExecution(*data, ready, *execution, request.run_all_trials(), verdict);
+      !judged.ok()) {
+    return judged;
+  }
   ObservePhase("compare", compare_start);
   return absl::OkStatus();
 }

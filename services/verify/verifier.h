@@ -67,10 +67,11 @@ class Verifier {
 
   absl::StatusOr<Known> Task(const rpc::CallContext& call, const common::v1::Task& task,
                              const std::string& hash, bool& cached);
+  // `keep`: in the cache, for seeds that a caller named and may name again.
   absl::StatusOr<OrProblem<std::vector<TrialDataPtr>>> Trials(const rpc::CallContext& call,
                                                               const common::v1::Task& task,
                                                               const TaskData& data,
-                                                              absl::Span<const uint64_t> seeds,
+                                                              absl::Span<const uint64_t> seeds, bool keep,
                                                               v1::Verdict& verdict);
   absl::StatusOr<std::string> ProgramBytes(const v1::VerifyRequest& request);
   std::vector<uint64_t> Seeds(const v1::VerifyRequest& request);
