@@ -142,9 +142,11 @@ def test_killed_nkictl_takes_its_services_along(tmp_path, task):
     assert processes_of(process.pid) == []
 
 
-def test_demo_task_is_repaired(tmp_path):
-    result = nkictl(tmp_path, "demo", "--task", "softmax_wide_2d", "--json")
+def test_demo_shows_true_repairs(tmp_path):
+    result = nkictl(tmp_path, "demo", "--task", "softmax_wide_2d", "--task", "layernorm_offset_3d", "--json")
     document = json.loads(result.stdout)
     assert result.returncode == 0, document
-    assert document["passed"] == 1 and document["repaired"] == 1
-    assert document["tasks"][0]["repaired_after"]
+    assert document["passed"] == 2 and document["repaired"] == 2
+    after = {task["name"]: task["repaired_after"] for task in document["tasks"]}
+    assert after["softmax_wide_2d"][0].startswith("err_")
+    assert after["layernorm_offset_3d"] == ["mismatch"]
