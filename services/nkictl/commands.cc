@@ -130,8 +130,9 @@ int Run(const Environment& environment, const SessionFlags& flags, const std::st
     if (kernel.ok() && kernel->has_value()) document["kernel_file"] = **kernel;
     Print(absl::StrCat(document.dump(), "\n"));
   } else {
-    Print(absl::StrCat("\n", DescribeResult(*session)));
-    if (kernel.ok() && kernel->has_value()) Print(Facts({{"kernel  ", **kernel}}));
+    std::vector<std::pair<std::string, std::string>> facts = ResultFacts(*session);
+    if (kernel.ok() && kernel->has_value()) facts.emplace_back("kernel", **kernel);
+    Print(absl::StrCat("\n", Facts(facts)));
   }
   // A failure of the system leaves its logs; one of the model does not need them.
   const absl::Status closed = connection->Close(session->state() == orchestrator::v1::SESSION_STATE_FAILED);
@@ -161,7 +162,7 @@ int Watch(const Environment& environment, const std::string& session_id, int64_t
   if (!watched.ok()) return Fail(environment, watched);
   absl::StatusOr<Session> session = connection->client->Get(session_id);
   if (!session.ok()) return Fail(environment, session.status());
-  if (!environment.json) Print(absl::StrCat("\n", DescribeResult(*session)));
+  if (!environment.json) Print(absl::StrCat("\n", Facts(ResultFacts(*session))));
   return HasPassed(*session) ? kExitPass : kExitFail;
 }
 
@@ -226,14 +227,16 @@ int Show(const Environment& environment, const std::string& session_id, bool ker
     Print(candidate.kernel().source());
     return kExitPass;
   }
-  Print(Facts({{"session", session->id()},
-               {"task", session->task().name()},
-               {"model", session->model()},
-               {"mode", EnumText(orchestrator::v1::Mode_Name(session->mode()), "MODE_")},
-               {"prompt", session->prompt_version()},
-               {"created", absl::StrCat(Time(session->create_time()), " UTC")},
-               {"updated", absl::StrCat(Time(session->update_time()), " UTC")}}));
-  Print(DescribeResult(*session));
+  std::vector<std::pair<std::string, std::string>> facts = {
+      {"session", session->id()},
+      {"task", session->task().name()},
+      {"model", session->model()},
+      {"mode", EnumText(orchestrator::v1::Mode_Name(session->mode()), "MODE_")},
+      {"prompt", session->prompt_version()},
+      {"created", absl::StrCat(Time(session->create_time()), " UTC")},
+      {"updated", absl::StrCat(Time(session->update_time()), " UTC")}};
+  for (auto& fact : ResultFacts(*session)) facts.push_back(std::move(fact));
+  Print(Facts(facts));
   if (!candidate.kernel().source().empty()) {
     Print(absl::StrCat("\n# ", session->has_best() ? "the verified kernel" : "the last kernel, not verified",
                        " (turn ", candidate.turn(), ")\n", candidate.kernel().source()));

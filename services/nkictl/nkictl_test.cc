@@ -121,14 +121,14 @@ TEST(DescribeEvent, EveryKindHasATextOrNone) {
   EXPECT_EQ(silent, 6);
 }
 
-TEST(DescribeResult, NamesVerdictCostAndReason) {
-  EXPECT_THAT(DescribeResult(Parse<orchestrator::v1::Session>(R"pb(
+TEST(ResultFacts, NamesVerdictCostAndReason) {
+  EXPECT_THAT(Facts(ResultFacts(Parse<orchestrator::v1::Session>(R"pb(
                 state: SESSION_STATE_NOT_SOLVED
                 message: "no kernel was verified in 2 turns"
                 turns_used: 2
                 options { max_turns: 2 }
                 usage { input_tokens: 10 output_tokens: 5 cost_micro_usd: 1500 }
-              )pb")),
+              )pb"))),
               AllOf(HasSubstr("FAIL: no kernel was verified"), HasSubstr("2 of 2"), HasSubstr("10 in, 5 out"),
                     HasSubstr("$0.0015")));
 }

@@ -133,7 +133,7 @@ std::string VerdictWord(const Session& session) {
   }
 }
 
-std::string DescribeResult(const Session& session) {
+std::vector<std::pair<std::string, std::string>> ResultFacts(const Session& session) {
   std::vector<std::pair<std::string, std::string>> facts;
   std::string verdict = VerdictWord(session);
   if (!session.message().empty() && session.state() != orchestrator::v1::SESSION_STATE_PASSED) {
@@ -158,7 +158,7 @@ std::string DescribeResult(const Session& session) {
   if (session.has_end_time()) {
     facts.emplace_back("time", Seconds(ToSeconds(session.end_time()) - ToSeconds(session.create_time())));
   }
-  return Facts(facts);
+  return facts;
 }
 
 int HighestRank(const verify::v1::TaskFacts& facts) {

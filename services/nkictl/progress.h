@@ -3,6 +3,7 @@
 #define SERVICES_NKICTL_PROGRESS_H_
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "nkiagent/orchestrator/v1/session.pb.h"
@@ -18,8 +19,8 @@ std::string DescribeEvent(const orchestrator::v1::SessionEvent& event);
 // ("err_unsupported_memory") or the verdict's reason ("mismatch"). Empty for other events and for success.
 std::string Trouble(const orchestrator::v1::SessionEvent& event);
 
-// The end of a session as a small table: verdict, latency, turns, tokens, cost.
-std::string DescribeResult(const orchestrator::v1::Session& session);
+// The end of a session as names and values, for Facts(): verdict, latency, turns, tokens, cost.
+std::vector<std::pair<std::string, std::string>> ResultFacts(const orchestrator::v1::Session& session);
 
 // "PASS", "FAIL", "ERROR", "CANCELLED", or the state of a session that has not ended.
 std::string VerdictWord(const orchestrator::v1::Session& session);

@@ -29,7 +29,7 @@ SessionManager::SessionManager(const ManagerOptions& options, storage::EventStor
       backends_(backends),
       metrics_(metrics),
       owner_(rpc::NewRequestId()),
-      hub_(options.max_watchers) {}
+      hub_(options.max_watchers, [&metrics](int watchers) { metrics.SetWatchers(watchers); }) {}
 
 SessionManager::~SessionManager() { Drain(); }
 
@@ -159,7 +159,6 @@ void SessionManager::UpdateGauges() {
     running = static_cast<int64_t>(running_.size());
   }
   if (open.ok()) metrics_.SetSessions(std::max<int64_t>(0, *open - running), running);
-  metrics_.SetWatchers(hub_.watchers());
 }
 
 absl::StatusOr<v1::Session> SessionManager::Submit(const v1::SubmitTaskRequest& request) {

@@ -17,6 +17,7 @@ absl::StatusOr<WatchHub::Subscription> WatchHub::Subscribe(const std::string& se
   }
   const int64_t id = next_id_++;
   watchers_[id] = {session_id, std::make_shared<std::function<void()>>(std::move(changed))};
+  if (counted_) counted_(static_cast<int>(watchers_.size()));
   return Subscription(this, id);
 }
 
@@ -40,14 +41,10 @@ void WatchHub::NotifyAll() {
   for (const auto& callback : callbacks) (*callback)();
 }
 
-int WatchHub::watchers() const {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  return static_cast<int>(watchers_.size());
-}
-
 void WatchHub::Remove(int64_t id) {
   const std::lock_guard<std::mutex> lock(mutex_);
   watchers_.erase(id);
+  if (counted_) counted_(static_cast<int>(watchers_.size()));
 }
 
 }  // namespace nkiagent::orchestrator

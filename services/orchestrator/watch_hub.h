@@ -18,7 +18,9 @@ namespace nkiagent::orchestrator {
 
 class WatchHub {
  public:
-  explicit WatchHub(int max_watchers) : max_watchers_(max_watchers) {}
+  // `counted` is told the number of watchers after each change, with a lock held: it must be quick.
+  explicit WatchHub(int max_watchers, std::function<void(int)> counted = {})
+      : max_watchers_(max_watchers), counted_(std::move(counted)) {}
 
   // Ends the subscription when it goes out of scope; the callback may still be running on another thread
   // then, so what it uses must be shared with it.
@@ -50,8 +52,6 @@ class WatchHub {
   // Calls everyone, for the drain.
   void NotifyAll();
 
-  int watchers() const;
-
  private:
   struct Watcher {
     std::string session_id;
@@ -60,7 +60,8 @@ class WatchHub {
   void Remove(int64_t id);
 
   const int max_watchers_;
-  mutable std::mutex mutex_;
+  const std::function<void(int)> counted_;
+  std::mutex mutex_;
   int64_t next_id_ = 1;
   std::map<int64_t, Watcher> watchers_;
 };
