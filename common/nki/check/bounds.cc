@@ -44,7 +44,7 @@ Violation Search(const Facts& facts, const ir::Access& access, const std::vector
   outside.constant -= above ? size : 1;
   problem.RequireNonNegative(outside);
   std::vector<int64_t> point;
-  if (problem.Solve(kSolverBudget, &point) != IntegerProblem::Answer::kFound) return {};
+  if (facts.Solve(problem, &point) != IntegerProblem::Answer::kFound) return {};
   return {true, Evaluate(index, point), instance.Describe(point)};
 }
 

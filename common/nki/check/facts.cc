@@ -43,6 +43,14 @@ int Facts::ScopeOf(ir::TensorId tensor) const {
   return scope == -1 ? -1 : loop_of_symbol[static_cast<size_t>(scope)];
 }
 
+IntegerProblem::Answer Facts::Solve(const IntegerProblem& problem, std::vector<int64_t>* point) const {
+  const int granted = std::min(kSolverBudget, boxes_left);
+  int left = granted;
+  const IntegerProblem::Answer answer = problem.Solve(left, point);
+  boxes_left -= granted - std::max(left, 0);
+  return answer;
+}
+
 bool Facts::Writes(const InstrFacts& instr, const ir::Access& dst) const {
   if (!instr.runs) return false;
   if (dst.mask.empty()) return true;
@@ -50,7 +58,7 @@ bool Facts::Writes(const InstrFacts& instr, const ir::Access& dst) const {
   Instance instance(*this, problem);
   instance.SetTile(dst.shape);
   instance.Require(dst.mask);
-  return problem.Solve(kSolverBudget, nullptr) != IntegerProblem::Answer::kNone;
+  return Solve(problem, nullptr) != IntegerProblem::Answer::kNone;
 }
 
 absl::InlinedVector<const ir::Access*, 2> Destinations(const ir::Instr& instr) {

@@ -15,6 +15,11 @@
 
 namespace nkiagent::nki::check {
 
+// Boxes visited before a rule keeps silent: for one question, and for all questions about one program (some
+// seconds at worst, which only a program made for it reaches).
+inline constexpr int kSolverBudget = 400;
+inline constexpr int kProgramBudget = 400'000;
+
 struct LoopFacts {
   const ir::Loop* loop = nullptr;
   int parent = -1;  // index into Facts::loops; -1 = kernel level
@@ -38,6 +43,7 @@ struct Facts {
   std::vector<LoopFacts> loops;   // outer before inner
   std::vector<InstrFacts> instrs;
   std::vector<int> loop_of_symbol;  // index into loops; -1 for derived symbols
+  mutable int boxes_left = kProgramBudget;
 
   const ir::Tensor& TensorOf(const ir::Access& a) const {
     return program.tensors[static_cast<size_t>(a.tensor)];
@@ -51,6 +57,8 @@ struct Facts {
   ir::Range RangeOf(const ir::Affine& a, absl::Span<const int64_t> shape) const {
     return ir::RangeOf(a, shape, ranges);
   }
+  // Answers a question within what is left of the program's budget; kUnknown once that is spent.
+  IntegerProblem::Answer Solve(const IntegerProblem& problem, std::vector<int64_t>* point) const;
   // Whether `instr` can write something: it runs, and the mask of its destination is not always false.
   bool Writes(const InstrFacts& instr, const ir::Access& dst) const;
 };
@@ -84,9 +92,6 @@ class Instance {
 };
 
 int64_t Evaluate(const Linear& l, absl::Span<const int64_t> point);
-
-// Boxes visited for one question before a rule keeps silent.
-inline constexpr int kSolverBudget = 400;
 
 }  // namespace nkiagent::nki::check
 

@@ -115,7 +115,7 @@ bool IntegerProblem::AllSatisfied(const Box& box) const {
   });
 }
 
-IntegerProblem::Answer IntegerProblem::Solve(int budget, std::vector<int64_t>* point) const {
+IntegerProblem::Answer IntegerProblem::Solve(int& budget, std::vector<int64_t>* point) const {
   if (!decidable_) return Answer::kUnknown;
   std::vector<Box> open = {box_};
   while (!open.empty()) {

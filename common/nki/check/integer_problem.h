@@ -34,8 +34,9 @@ class IntegerProblem {
   void RequireNonNegative(Linear expression);
   void RequireZero(const Linear& expression);
 
-  // Bound propagation and bisection, visiting at most `budget` boxes. `point` may be null.
-  Answer Solve(int budget, std::vector<int64_t>* point) const;
+  // Bound propagation and bisection, visiting at most `budget` boxes, which it takes from it. `point` may be
+  // null.
+  Answer Solve(int& budget, std::vector<int64_t>* point) const;
 
  private:
   struct Box {

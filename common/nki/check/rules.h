@@ -29,7 +29,7 @@ void CheckParameters(const Facts& facts, Findings& found);
 
 // err_unexpected_output_dependencies: two iterations of an affine_range loop, or two programs of the launch
 // grid, write the same element. Accumulation (matmul into PSUM, t += x, DMA with add) may be reordered and is
-// allowed.
+// allowed. Warns (loop_carried_dependence) where one iteration reads what another one writes.
 void CheckDependences(const Facts& facts, Findings& found);
 
 // err_tensor_read_before_write: a tensor is read and nothing can have written it before.

@@ -119,6 +119,17 @@ void StoreAt(ProgramBuilder& b, LoopKind kind, int64_t trips, const std::functio
   b.EndLoop();
 }
 
+// t[:, i + 1] = t[:, i] * 2
+void RunningColumns(ProgramBuilder& b, LoopKind kind) {
+  const TensorId y = b.Output("y", {128, 9}), t = b.Sbuf("t", {128, 9});
+  b.Emit(Opcode::kMemset, {Tile(t, {128, 1}, {Dim(0), Const(0)})});
+  const SymbolId i = b.BeginLoop("i", 8, kind);
+  const auto column = [&](int64_t shift) { return Tile(t, {128, 1}, {Dim(0), Sym(i) + Const(shift)}); };
+  b.Emit(Opcode::kTensorScalar, {column(1)}, {column(0), Imm(2)}, Op(AluOp::kMultiply));
+  b.EndLoop();
+  Copy(b, b.Whole(y), b.Whole(t));
+}
+
 // `count` tiles of [128, free] bytes-by-4, all alive when they are summed up at the end.
 void ManyTiles(ProgramBuilder& b, int count, int64_t free, bool used_at_once, bool psum = false) {
   WithOutput(b, [&] {
@@ -224,6 +235,10 @@ std::vector<Case> Cases() {
        [](auto& b) { StoreAt(b, LoopKind::kAffine, 4, [](SymbolId i) { return Sym(i, 127); }); }},
       {"OverlappingStoresInOrder", "output_partly_written", 1,
        [](auto& b) { StoreAt(b, LoopKind::kSequential, 4, [](SymbolId i) { return Sym(i, 127); }); }},
+      {"ReadsWhatAnotherIterationWrites", "loop_carried_dependence", 2,
+       [](auto& b) { RunningColumns(b, LoopKind::kAffine); }},
+      {"ReadsWhatTheLastIterationWroteInOrder", "", 0,
+       [](auto& b) { RunningColumns(b, LoopKind::kSequential); }},
       {"OneIterationStoresByMask", "", 0,
        [](auto& b) {
          const TensorId y = b.Output("y", {128, 4});
