@@ -127,14 +127,14 @@ TEST(NextMessage, SplitsRowsThatDoNotFit) {
 TEST(NextMessage, StreamsAMovingMatrixThatDoesNotFit) {
   Conversation conversation = Ask(kMlpGraph);
   const Reply first = NextMessage(conversation);
-  EXPECT_THAT(SourceOf(first), HasSubstr("up_weight_sb"));
-  const int line = LineOf(SourceOf(first), "up_weight_sb[");
+  EXPECT_THAT(SourceOf(first), HasSubstr("\n    up_weight_t = nl.ndarray("));
+  const int line = LineOf(SourceOf(first), "up_weight_t[");
   Answer(&conversation, first,
          absl::StrCat("compiled: no (1 error)\nerror[err_sbuf_capacity_exceeded] line ", line,
                       ": too much\n  limit: 180224 bytes actual: 999999 bytes\n"));
   const Reply second = NextMessage(conversation);
-  EXPECT_THAT(SourceOf(second), Not(HasSubstr("up_weight_sb")));
-  EXPECT_THAT(SourceOf(second), HasSubstr("down_weight_sb"));
+  EXPECT_THAT(SourceOf(second), Not(HasSubstr("\n    up_weight_t = nl.ndarray(")));
+  EXPECT_THAT(SourceOf(second), HasSubstr("\n    down_weight_t = nl.ndarray("));
 }
 
 TEST(NextMessage, GivesUpOnErrorsThatNothingExplains) {

@@ -26,7 +26,14 @@ KernelNames MakeNames(const Program& program, const StagedProgram& staged) {
                                                                          {&names.i_kf, "i_kf"},
                                                                          {&names.i_m, "i_m"},
                                                                          {&names.i_n, "i_n"},
+                                                                         {&names.i_kk, "i_kk"},
+                                                                         {&names.i_np, "i_np"},
+                                                                         {&names.i_nf, "i_nf"},
+                                                                         {&names.i_bp, "i_bp"},
+                                                                         {&names.i_bf, "i_bf"},
+                                                                         {&names.i_pf, "i_pf"},
                                                                          {&names.row, "r"},
+                                                                         {&names.square, "q"},
                                                                          {&names.chunk, "c"},
                                                                          {&names.k, "k"}}) {
     *field = names.names.Unique(text);

@@ -15,6 +15,11 @@ std::string MaskOf(std::vector<std::string> conditions) {
   return absl::StrCat(", mask=((", absl::StrJoin(conditions, ") & ("), "))");
 }
 
+std::string Sum(std::vector<std::string> terms) {
+  std::erase(terms, "");
+  return absl::StrJoin(terms, " + ");
+}
+
 std::string Arange(int64_t count, bool partitions) {
   return absl::StrCat("nl.arange(", count, partitions ? ")[:, None]" : ")[None, :]");
 }
@@ -34,10 +39,15 @@ std::string MatmulStageEmitter::Headline() const {
 
 std::vector<std::pair<std::string, std::string>> MatmulStageEmitter::MoreIndices() const {
   const int64_t k_tile = stage().matmul.k_tile;
+  const Lines columns = ColumnLines(stage().matmul.resident_moving);
+  const int64_t block = ChooseTile(columns.count, kMaxPartitions);
   return {{names().i_k, Arange(k_tile, true)},
           {names().i_kf, Arange(k_tile, false)},
           {names().i_m, Arange(stage().partition.tile, false)},
-          {names().i_n, Arange(stage().free.size, false)}};
+          {names().i_kk, Arange(stage().matmul.k, false)},
+          {names().i_n, Arange(columns.count, false)},
+          {names().i_np, Arange(block, true)},
+          {names().i_nf, Arange(block, false)}};
 }
 
 MatmulStageEmitter::Source MatmulStageEmitter::SourceOf(size_t operand) const {
@@ -71,74 +81,111 @@ std::string MatmulStageEmitter::Declare(absl::string_view base, const Dims& shap
   return name;
 }
 
-std::string MatmulStageEmitter::At(const Source& source, absl::string_view k_vector, AxisIndex::Kind kind) {
+std::string MatmulStageEmitter::At(const Source& source, int line_axis, const AxisIndex& line,
+                                   const AxisIndex& k) {
   Dims strides = source.strides, extents = stage().iteration.dims;
   std::vector<AxisIndex> all = axes();
+  if (line_axis >= 0) all[line_axis] = line;
   strides.push_back(source.k_stride);
   extents.push_back(stage().matmul.k);
-  all.push_back({KIndex(k_vector), kind, stage().matmul.k_count() > 1});
+  all.push_back(k);
   return Subscript(source.value, source.offset, strides, extents, all).text;
 }
 
-// The rows' operand as [contraction, rows]. Where it lies row by row it is loaded so and turned by the Tensor
-// engine, since a transposing DMA moves single elements.
-void MatmulStageEmitter::LoadStationary() {
-  const AxisTiling& rows = stage().partition;
-  const MatmulTiling& mm = stage().matmul;
-  const bool zeroed = rows.ragged() || mm.k_ragged();
-  const int64_t row_stride = rows.axis < 0 ? mm.k : lhs_.strides[rows.axis];
-  const bool turned = lhs_.k_stride != 1 || row_stride == 1;  // already contraction-major
-  const std::string& tensor = names().hbm[lhs_.value];
-  stationary_ =
-      Declare(absl::StrCat(tensor, "_t"), {mm.k_tile, mm.k_count(), rows.tile}, zeroed && turned, lhs_.dtype);
-  const std::string& i_k = names().i_k;
-  const std::string& i_m = names().i_m;
-  const bool loop = OpenKLoop();
-  const std::string target = absl::StrCat(stationary_, "[", i_k, ", ", KNumber(), ", ", i_m, "]");
-  if (turned) {
-    // Rows along the free axis for this load only.
-    const std::vector<AxisIndex> saved = axes();
-    std::string row_mask = RowMask();
-    if (rows.axis >= 0) {
-      const std::string index =
-          rows.count() == 1 ? i_m : absl::StrCat(names().row, " * ", rows.tile, " + ", i_m);
-      axes()[rows.axis] = {index, AxisIndex::Kind::kFree, rows.count() > 1};
-      if (!row_mask.empty()) row_mask = absl::StrCat(index, " < ", rows.size);
-    }
-    body().Line(absl::StrCat(target, " = nl.load(", At(lhs_, i_k, AxisIndex::Kind::kPartition),
-                             MaskOf({row_mask, KMask(i_k)}), ")"));
-    axes() = saved;
-  } else {
-    const std::string& i_kf = names().i_kf;
-    const std::string source = absl::StrCat("nl.load(", At(lhs_, i_kf, AxisIndex::Kind::kFree),
-                                            MaskOf({RowMask(), KMask(i_kf)}), ")");
-    std::string tile;
-    if (zeroed) {
-      tile = Declare(absl::StrCat(tensor, "_tile"), {rows.tile, mm.k_tile}, true, lhs_.dtype);
-      body().Line(absl::StrCat(tile, "[", names().i_p, ", ", i_kf, "] = ", source));
-    } else {
-      tile = Define(absl::StrCat(tensor, "_tile"), source, true, lhs_.dtype).name;
-    }
-    body().Line(absl::StrCat(target, " = nisa.nc_transpose(", tile, ")"));
-  }
-  if (loop) CloseLoop();
+bool MatmulStageEmitter::NeedsTurning(const Source& source, int line_axis) const {
+  return line_axis >= 0 && source.k_stride == 1 && source.strides[line_axis] != 1;
 }
 
-// The columns' operand as [contraction, columns], all of it.
-void MatmulStageEmitter::LoadResidentMoving() {
-  const AxisTiling& columns = stage().free;
+// Natural tiles of lines by contraction, turned one square at a time by the Tensor engine: a transposing DMA
+// would move single elements.
+std::string MatmulStageEmitter::EmitTurnedPanel(const Source& source, const Lines& lines) {
   const MatmulTiling& mm = stage().matmul;
-  const bool zeroed = columns.ragged() || mm.k_ragged();
-  moving_ = Declare(absl::StrCat(names().hbm[rhs_.value], "_sb"),
-                    {mm.k_tile, mm.k_count(), columns.count() * columns.tile}, zeroed, rhs_.dtype);
-  const bool loop = OpenKLoop();
-  const std::vector<AxisIndex> saved = axes();
-  if (columns.axis >= 0) axes()[columns.axis] = {names().i_n, AxisIndex::Kind::kFree, false};
-  const std::string& i_k = names().i_k;
-  body().Line(absl::StrCat(moving_, "[", i_k, ", ", KNumber(), ", ", names().i_n, "] = nl.load(",
-                           At(rhs_, i_k, AxisIndex::Kind::kPartition), MaskOf({KMask(i_k)}), ")"));
-  axes() = saved;
+  const std::string& tensor = names().hbm[source.value];
+  const bool whole = stage().assumptions.whole_contraction;
+  const int64_t block = ChooseTile(lines.count, kMaxPartitions);
+  const int64_t blocks = (lines.count + block - 1) / block;
+  const bool lines_ragged = lines.ragged || blocks * block > lines.count;
+  const std::string panel =
+      Declare(absl::StrCat(tensor, "_t"), {mm.k_tile, mm.k_count(), blocks * block}, false, source.dtype);
+  const std::string variable = names().names.Unique("n");
+  if (blocks > 1) OpenLoop(variable, blocks, /*in_order=*/false);
+  const std::string start = blocks > 1 ? absl::StrCat(variable, " * ", block) : "";
+  const std::string line = Sum({lines.base, start, lines.on_partitions});
+  const std::string line_mask = lines_ragged ? absl::StrCat(line, " < ", lines.size) : "";
+  const AxisIndex line_index = {line, AxisIndex::Kind::kPartition, true};
+
+  bool loop = false;
+  if (!whole) loop = OpenKLoop();
+  const std::string k_vector = whole ? names().i_kk : names().i_kf;
+  const AxisIndex k_index = {whole ? k_vector : KIndex(k_vector), AxisIndex::Kind::kFree, true};
+  const std::string k_mask = whole ? "" : KMask(k_vector);
+  const std::string load =
+      absl::StrCat("nl.load(", At(source, lines.axis, line_index, k_index), MaskOf({line_mask, k_mask}), ")");
+  std::string natural;
+  if (lines_ragged || mm.k_ragged()) {
+    natural = Declare(absl::StrCat(tensor, "_rows"), {block, whole ? mm.k_tile * mm.k_count() : mm.k_tile},
+                      true, source.dtype);
+    body().Line(absl::StrCat(natural, "[", lines.on_partitions, ", ", k_vector, "] = ", load));
+  } else {
+    natural = Define(absl::StrCat(tensor, "_rows"), load, true, source.dtype).name;
+  }
+  if (whole) loop = OpenKLoop();
+  const std::string square = whole && mm.k_count() > 1 ? absl::StrCat(natural, "[", lines.on_partitions, ", ",
+                                                                      KIndex(names().i_kf), "]")
+                                                       : natural;
+  body().Line(absl::StrCat(panel, "[", names().i_k, ", ", KNumber(), ", ", Sum({start, lines.on_free}),
+                           "] = nisa.nc_transpose(", square, ")"));
   if (loop) CloseLoop();
+  if (blocks > 1) CloseLoop();
+  return panel;
+}
+
+std::string MatmulStageEmitter::EmitDirectPanel(const Source& source, const Lines& lines) {
+  const MatmulTiling& mm = stage().matmul;
+  const std::string panel =
+      Declare(absl::StrCat(names().hbm[source.value], "_sb"), {mm.k_tile, mm.k_count(), lines.count},
+              lines.ragged || mm.k_ragged(), source.dtype);
+  const bool loop = OpenKLoop();
+  const std::string& i_k = names().i_k;
+  const std::string line = Sum({lines.base, lines.all_on_free});
+  const std::string line_mask = lines.ragged ? absl::StrCat(line, " < ", lines.size) : "";
+  const std::string from = At(source, lines.axis, {line, AxisIndex::Kind::kFree, true},
+                              {KIndex(i_k), AxisIndex::Kind::kPartition, true});
+  body().Line(absl::StrCat(panel, "[", i_k, ", ", KNumber(), ", ", lines.all_on_free, "] = nl.load(", from,
+                           MaskOf({line_mask, KMask(i_k)}), ")"));
+  if (loop) CloseLoop();
+  return panel;
+}
+
+std::string MatmulStageEmitter::EmitPanel(const Source& source, const Lines& lines) {
+  return NeedsTurning(source, lines.axis) ? EmitTurnedPanel(source, lines) : EmitDirectPanel(source, lines);
+}
+
+void MatmulStageEmitter::LoadStationary() {
+  const AxisTiling& rows = stage().partition;
+  Lines lines;
+  lines.axis = rows.axis;
+  lines.size = rows.size;
+  lines.count = rows.tile;
+  lines.ragged = rows.ragged();
+  lines.base = rows.count() == 1 ? "" : absl::StrCat(names().row, " * ", rows.tile);
+  lines.on_partitions = names().i_p;
+  lines.on_free = lines.all_on_free = names().i_m;
+  stationary_ = EmitPanel(lhs_, lines);
+}
+
+MatmulStageEmitter::Lines MatmulStageEmitter::ColumnLines(bool all) const {
+  const AxisTiling& columns = stage().free;
+  Lines lines;
+  lines.axis = columns.axis;
+  lines.size = columns.size;
+  lines.count = all ? columns.count() * columns.tile : columns.tile;
+  lines.ragged = columns.ragged();
+  lines.base = all || columns.count() == 1 ? "" : absl::StrCat(names().chunk, " * ", columns.tile);
+  lines.on_partitions = names().i_np;
+  lines.on_free = names().i_nf;
+  lines.all_on_free = names().i_n;
+  return lines;
 }
 
 std::string MatmulStageEmitter::MovingTile() {
@@ -146,14 +193,16 @@ std::string MatmulStageEmitter::MovingTile() {
   const MatmulTiling& mm = stage().matmul;
   const std::string& i_k = names().i_k;
   const std::string& i_f = names().i_f;
-  if (mm.resident_moving) {
-    const std::string index =
-        columns.count() == 1 ? i_f : absl::StrCat(names().chunk, " * ", columns.tile, " + ", i_f);
-    return absl::StrCat(moving_, "[", i_k, ", ", KNumber(), ", ", index, "]");
+  if (!moving_.empty()) {
+    const std::string start =
+        mm.resident_moving && columns.count() > 1 ? absl::StrCat(names().chunk, " * ", columns.tile) : "";
+    return absl::StrCat(moving_, "[", i_k, ", ", KNumber(), ", ", Sum({start, i_f}), "]");
   }
   const std::string base = absl::StrCat(names().hbm[rhs_.value], "_tile");
-  const std::string source = absl::StrCat("nl.load(", At(rhs_, i_k, AxisIndex::Kind::kPartition),
-                                          MaskOf({ColumnMask(), KMask(i_k)}), ")");
+  const AxisIndex column = columns.axis >= 0 ? axes()[columns.axis] : AxisIndex{};
+  const AxisIndex k = {KIndex(i_k), AxisIndex::Kind::kPartition, true};
+  const std::string source =
+      absl::StrCat("nl.load(", At(rhs_, columns.axis, column, k), MaskOf({ColumnMask(), KMask(i_k)}), ")");
   if (!columns.ragged() && !mm.k_ragged()) return Define(base, source, true, rhs_.dtype).name;
   const std::string tile = Declare(base, {mm.k_tile, columns.tile}, true, rhs_.dtype);
   body().Line(absl::StrCat(tile, "[", i_k, ", ", i_f, "] = ", source));
@@ -181,9 +230,10 @@ void MatmulStageEmitter::EmitLoops() {
   }
   const bool moving_changes = std::any_of(stage().row_loops.begin(), stage().row_loops.end(),
                                           [this](int axis) { return rhs_.strides[axis] != 0; });
-  if (stage().matmul.resident_moving && !moving_changes) LoadResidentMoving();
+  const bool resident = stage().matmul.resident_moving;
+  if (resident && !moving_changes) moving_ = EmitPanel(rhs_, ColumnLines(/*all=*/true));
   OpenRowLoops();
-  if (stage().matmul.resident_moving && moving_changes) LoadResidentMoving();
+  if (resident && moving_changes) moving_ = EmitPanel(rhs_, ColumnLines(/*all=*/true));
   OpenRowTileLoop();
   LoadStationary();
   if (stage().free.count() == 1) {
@@ -192,6 +242,8 @@ void MatmulStageEmitter::EmitLoops() {
     OpenLoop(names().chunk, stage().free.count(), /*in_order=*/false);
     IndexColumns(names().chunk);
   }
+  if (!resident && NeedsTurning(rhs_, stage().free.axis))
+    moving_ = EmitPanel(rhs_, ColumnLines(/*all=*/false));
   for (size_t i = 0; i < stage().stage.ops.size(); ++i) {
     if (stage().stage.ops[i] == stage().stage.matmul) {
       EmitProduct();

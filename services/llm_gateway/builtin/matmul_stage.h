@@ -32,10 +32,29 @@ class MatmulStageEmitter : public StageEmitter {
     DType dtype = DType::kFloat32;
   };
 
+  // Rows of the stationary or columns of the moving operand that are brought on chip together.
+  struct Lines {
+    int axis = -1;  // of the iteration
+    int64_t size = 1;
+    int64_t count = 1;  // of them here
+    bool ragged = false;
+    std::string base;  // index of the first: a loop's share, or nothing
+    // Index vectors: a block of lines on partitions and on the free axis, and all of them on the free axis.
+    std::string on_partitions, on_free, all_on_free;
+  };
+
   Source SourceOf(size_t operand) const;
   const Op& matmul() const { return program().ops[stage().stage.matmul]; }
-  // `tensor[…]` with the contraction indexed by `k` on partitions or on the free axis, the rest as it stands.
-  std::string At(const Source& source, absl::string_view k_vector, AxisIndex::Kind kind);
+  // `tensor[…]` with its line axis and the contraction indexed as told, the rest as it stands.
+  std::string At(const Source& source, int line_axis, const AxisIndex& line, const AxisIndex& k);
+  Lines ColumnLines(bool all) const;
+  // Whether the operand lies with the contraction innermost, so that loading it contraction-major would
+  // scatter.
+  bool NeedsTurning(const Source& source, int line_axis) const;
+  // An SBUF tensor (contraction tile, contraction tiles, lines) filled from HBM; its name.
+  std::string EmitPanel(const Source& source, const Lines& lines);
+  std::string EmitTurnedPanel(const Source& source, const Lines& lines);
+  std::string EmitDirectPanel(const Source& source, const Lines& lines);
   // "k * 128 + vector", or the vector where there is one tile.
   std::string KIndex(absl::string_view vector) const;
   std::string KMask(absl::string_view vector) const;  // "" unless the contraction is ragged
@@ -46,7 +65,6 @@ class MatmulStageEmitter : public StageEmitter {
   std::string Declare(absl::string_view base, const Dims& shape, bool zeroed, DType dtype);
 
   void LoadStationary();
-  void LoadResidentMoving();
   std::string MovingTile();
   void EmitProduct();
 

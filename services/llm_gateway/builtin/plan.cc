@@ -58,8 +58,12 @@ int BestPartitionAxis(const Iteration& it, const std::vector<int>& candidates) {
 // Fixed cost of an instruction in elements per partition, about (hardware notes: some 60 cycles to start an
 // access).
 constexpr double kInstructionOverhead = 64;
-// What a DMA loses when neighbours along the free axis aren't neighbours in memory, about.
-constexpr double kStridedPenalty = 4;
+// What a DMA loses, about, when neighbours along the free axis aren't neighbours in memory: each element is a
+// descriptor of its own. Turned by the Tensor engine, the same access costs some extra instructions.
+constexpr double kStridedPenalty = 32;
+constexpr double kTurnedPenalty = 1.5;
+// Squares smaller than this aren't worth turning.
+constexpr int64_t kSmallestTurnedBlock = 16;
 
 double ElementwiseCost(const Iteration& it, int free_axis, int partition_axis, int64_t limit) {
   double tiles = 1;
@@ -72,7 +76,9 @@ double ElementwiseCost(const Iteration& it, int free_axis, int partition_axis, i
   double cost =
       tiles * static_cast<double>(free.count()) * (static_cast<double>(free.tile) + kInstructionOverhead);
   for (const Access& access : it.accesses) {
-    if (free.axis >= 0 && access.strides[free.axis] > 1) cost *= kStridedPenalty;
+    if (free.axis < 0 || access.strides[free.axis] <= 1) continue;
+    const bool turned = partition_axis >= 0 && access.strides[partition_axis] == 1;
+    cost *= turned ? kTurnedPenalty : kStridedPenalty;
   }
   return cost;
 }
@@ -152,6 +158,18 @@ StagePlan PlanStage(const Program& program, const StagedProgram& staged, const S
 }
 
 }  // namespace
+
+int64_t TurnedBlock(const StagePlan& plan) { return Divisor(plan.free.tile, kMaxPartitions); }
+
+bool IsTurned(const StagePlan& plan, const Access& access, DType dtype) {
+  const int p = plan.partition.axis, f = plan.free.axis;
+  if (p < 0 || f < 0 || plan.stage.matmul >= 0 || !plan.assumptions.finite_tiles || !IsFloat(dtype))
+    return false;
+  if (access.strides[p] != 1 || access.strides[f] <= 1) return false;
+  // Rows beyond the last hold whatever the chip held, which must not be multiplied into the others.
+  if (access.is_store && plan.partition.ragged()) return false;
+  return std::min(plan.partition.tile, TurnedBlock(plan)) >= kSmallestTurnedBlock;
+}
 
 int64_t ChooseTile(int64_t size, int64_t limit) {
   if (size <= limit) return size;

@@ -29,6 +29,11 @@ struct StageAssumptions {
   int64_t max_free = 0;
   // The matmul's moving matrix is loaded once and stays in SBUF.
   bool resident_moving = true;
+  // Rows of a matmul's operand are loaded with their whole contraction before they are turned.
+  bool whole_contraction = true;
+  // Tiles hold finite numbers only, so that the Tensor engine may turn them: it multiplies by an identity,
+  // and a NaN or infinity would spread (isa-constraints of SDK 2.24, nc_transpose).
+  bool finite_tiles = true;
   // Loops over tiles are independent (affine_range); otherwise sequential_range.
   bool independent_tiles = true;
 
@@ -85,6 +90,14 @@ struct KernelPlan {
 
 // UNIMPLEMENTED, naming the node, for what can't be lowered.
 absl::StatusOr<KernelPlan> MakePlan(const Graph& graph, const Assumptions& assumptions);
+
+// Whether an access of the stage moves neighbours in memory along the partition axis, so that a plain DMA
+// would move single elements, and can go through the Tensor engine instead: loaded or stored in squares and
+// turned on chip.
+bool IsTurned(const StagePlan& plan, const Access& access, DType dtype);
+
+// Columns of one such square.
+int64_t TurnedBlock(const StagePlan& plan);
 
 // Tile for an axis of `size` under `limit`: all of it, or the largest even split that isn't wasteful, or
 // `limit` with a ragged last tile.

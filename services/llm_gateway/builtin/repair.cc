@@ -38,6 +38,12 @@ std::optional<Revision> ReviseForCapacity(const KernelPlan& plan, size_t stage, 
                      " does not fit on chip as a whole, so its tiles are now loaded where they are used.");
     return revision;
   }
+  if (planned.stage.matmul >= 0 && next.whole_contraction) {
+    next.whole_contraction = false;
+    revision.reason = absl::StrCat("Whole rows of the contraction do not fit on chip in ",
+                                   StageName(plan, stage), ", so they are now loaded tile by tile.");
+    return revision;
+  }
   const int64_t tile = planned.free.tile;
   const int64_t smaller = SmallerTile(tile, error.limit, error.actual);
   if (tile <= kSmallestFree) return std::nullopt;
@@ -73,8 +79,25 @@ std::optional<Revision> ReviseForError(const KernelPlan& plan, const KernelText&
   return std::nullopt;
 }
 
-std::optional<Revision> ReviseForMismatch(const KernelPlan& plan) {
+bool TurnsTiles(const KernelPlan& plan, const StagePlan& stage) {
+  return std::any_of(
+      stage.iteration.accesses.begin(), stage.iteration.accesses.end(),
+      [&](const Access& access) { return IsTurned(stage, access, plan.program.values[access.value].dtype); });
+}
+
+std::optional<Revision> ReviseForMismatch(const KernelPlan& plan, const Observation& observation) {
   Revision revision{plan.assumptions, ""};
+  if (observation.has_nan) {
+    for (size_t i = 0; i < plan.stages.size(); ++i) {
+      if (!TurnsTiles(plan, plan.stages[i])) continue;
+      revision.assumptions.stages[i] = plan.stages[i].assumptions;
+      revision.assumptions.stages[i].finite_tiles = false;
+      revision.reason =
+          "NaN or infinity spreads where the Tensor engine turns a tile, so such tiles are now moved as they "
+          "lie.";
+    }
+    if (!revision.reason.empty()) return revision;
+  }
   if (plan.program.used_one_pass_variance) {
     revision.assumptions.lowering.one_pass_variance = false;
     revision.reason =
@@ -107,7 +130,7 @@ std::optional<Revision> Revise(const KernelPlan& plan, const KernelText& text,
     if (std::optional<Revision> revision = ReviseForError(plan, text, error)) return revision;
   }
   const bool wrong = observation.verified.has_value() && !*observation.verified;
-  if (observation.errors.empty() && wrong) return ReviseForMismatch(plan);
+  if (observation.errors.empty() && wrong) return ReviseForMismatch(plan, observation);
   return std::nullopt;
 }
 

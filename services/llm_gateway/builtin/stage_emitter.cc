@@ -43,7 +43,10 @@ absl::Status StageEmitter::Emit(PythonWriter* kernel) {
   std::vector<std::pair<std::string, std::string>> indices = {
       {names_.i_p, absl::StrCat("nl.arange(", stage_.partition.tile, ")[:, None]")},
       {names_.i_f, absl::StrCat("nl.arange(", stage_.free.tile, ")[None, :]")},
-      {names_.i_one, "nl.arange(1)[:, None]"}};
+      {names_.i_one, "nl.arange(1)[:, None]"},
+      {names_.i_bp, absl::StrCat("nl.arange(", TurnedBlock(stage_), ")[:, None]")},
+      {names_.i_bf, absl::StrCat("nl.arange(", TurnedBlock(stage_), ")[None, :]")},
+      {names_.i_pf, absl::StrCat("nl.arange(", stage_.partition.tile, ")[None, :]")}};
   for (auto& more : MoreIndices()) indices.push_back(std::move(more));
   for (const auto& [name, definition] : indices) {
     if (hoisted_.Mentions(name) || body_.Mentions(name)) kernel->Line(absl::StrCat(name, " = ", definition));
@@ -89,6 +92,7 @@ void StageEmitter::CloseLoops() {
 
 void StageEmitter::IndexRows(const std::string& row_variable) {
   const AxisTiling& rows = stage_.partition;
+  row_start_ = row_variable.empty() ? "" : absl::StrCat(row_variable, " * ", rows.tile);
   row_index_ =
       row_variable.empty() ? names_.i_p : absl::StrCat(row_variable, " * ", rows.tile, " + ", names_.i_p);
   if (rows.axis >= 0) axes_[rows.axis] = {row_index_, AxisIndex::Kind::kPartition, !row_variable.empty()};
@@ -96,6 +100,7 @@ void StageEmitter::IndexRows(const std::string& row_variable) {
 
 void StageEmitter::IndexColumns(const std::string& chunk_variable) {
   const AxisTiling& columns = stage_.free;
+  column_start_ = chunk_variable.empty() ? "" : absl::StrCat(chunk_variable, " * ", columns.tile);
   column_index_ = chunk_variable.empty()
                       ? names_.i_f
                       : absl::StrCat(chunk_variable, " * ", columns.tile, " + ", names_.i_f);
@@ -187,6 +192,7 @@ Tile StageEmitter::Define(absl::string_view base, absl::string_view expression, 
 }
 
 Tile StageEmitter::Load(const Access& access) {
+  if (IsTurned(stage_, access, program().values[access.value].dtype)) return LoadTurned(access);
   const Value& value = program().values[access.value];
   const Subscripted source =
       Subscript(access.value, access.offset, access.strides, stage_.iteration.dims, axes_);
@@ -311,6 +317,10 @@ void StageEmitter::EmitStore(size_t position) {
     tile = Define(absl::StrCat(names_.hbm[access.value], "_cast"),
                   absl::StrCat("nl.copy(", tile.name, ", dtype=", DTypeLiteral(value.dtype), ")"),
                   tile.has_free, TileDType(value.dtype));
+  }
+  if (IsTurned(stage_, access, value.dtype)) {
+    StoreTurned(access, tile);
+    return;
   }
   const Subscripted target =
       Subscript(access.value, access.offset, access.strides, stage_.iteration.dims, axes_);

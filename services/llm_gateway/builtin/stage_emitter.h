@@ -33,8 +33,12 @@ struct KernelNames {
   std::vector<std::string> hbm;  // by value; empty for values that never leave the chip
   std::string i_p, i_f, i_one;   // index vectors: partitions, free axis, the single partition of a row
   std::string i_k, i_kf;         // matmul: contraction on partitions and on the free axis
+  std::string i_kk;              // matmul: the whole contraction on the free axis
   std::string i_m, i_n;          // matmul: rows on the free axis, all columns
-  std::string row, chunk, k;     // loop variables
+  std::string i_np, i_nf;        // matmul: a block of columns on partitions and on the free axis
+  // Turned accesses: a block of the free axis on partitions and on the free axis, the rows on the free axis.
+  std::string i_bp, i_bf, i_pf;
+  std::string row, chunk, k, square;  // loop variables
 };
 
 // How one axis of an iteration is indexed at the place that is being written.
@@ -102,6 +106,7 @@ class StageEmitter {
   struct Subscripted {
     std::string text;
     bool has_partition = false, has_free = false, depends_on_loop = false;
+    std::string mask;  // ", mask=…" or ""; only of turned accesses
   };
   Subscripted Subscript(int value, int64_t offset, const Dims& strides, const Dims& extents,
                         const std::vector<AxisIndex>& axes);
@@ -112,6 +117,10 @@ class StageEmitter {
 
  private:
   Tile Load(const Access& access);
+  // turned_access.cc: accesses whose elements are neighbours along the partition axis.
+  Tile LoadTurned(const Access& access);
+  void StoreTurned(const Access& access, const Tile& tile);
+  Subscripted SubscriptTurned(const Access& access, const std::string& block);
   std::string ViewOf(int value, const Dims& shape);
   std::string DTypeArgument(const Op& op, const std::vector<Tile>& tiles) const;
 
@@ -127,8 +136,9 @@ class StageEmitter {
   std::map<std::pair<int, Dims>, std::string> view_names_;
   std::vector<AxisIndex> axes_;
   std::string row_index_, column_index_;
-  std::map<int, Tile> tiles_;          // by value
-  std::map<std::string, Tile> loads_;  // by source expression
+  std::string row_start_, column_start_;  // of the tile, "" at 0
+  std::map<int, Tile> tiles_;             // by value
+  std::map<std::string, Tile> loads_;     // by source expression
   std::map<std::string, Tile> hoisted_loads_;
 };
 

@@ -1,0 +1,110 @@
+#include "services/llm_gateway/builtin/repair.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "services/llm_gateway/builtin/graph_parser.h"
+#include "services/llm_gateway/builtin/testing_graphs.h"
+
+namespace nkiagent::builtin {
+namespace {
+
+using ::testing::HasSubstr;
+
+struct Kernel {
+  KernelPlan plan;
+  KernelText text;
+};
+
+Kernel Write(const std::string& graph_text, const Assumptions& assumptions = {}) {
+  const absl::StatusOr<Graph> graph = ParseGraph(graph_text);
+  EXPECT_TRUE(graph.ok()) << graph.status();
+  Kernel kernel;
+  kernel.plan = MakePlan(*graph, assumptions).value();
+  kernel.text = EmitKernel(kernel.plan).value();
+  return kernel;
+}
+
+Observation Error(const std::string& rule, int line, double limit = 0, double actual = 0) {
+  Observation seen;
+  seen.compiled = false;
+  seen.errors = {{rule, line, "message", limit, actual}};
+  return seen;
+}
+
+Observation Mismatch(bool has_nan) {
+  Observation seen;
+  seen.compiled = true;
+  seen.verified = false;
+  seen.failure = "mismatch";
+  seen.has_nan = has_nan;
+  return seen;
+}
+
+constexpr char kColumnSoftmax[] = R"(graph nki.graph.v1
+input x: float32[4, 64, 96]
+%_softmax: float32[4, 64, 96] = aten._softmax.default(%x, 1, False)
+return %_softmax
+)";
+
+TEST(StageAtLine, FindsTheStageAroundALine) {
+  KernelText text;
+  text.stage_first_line = {10, 20};
+  EXPECT_EQ(StageAtLine(text, 9), std::nullopt);
+  EXPECT_EQ(StageAtLine(text, 10), 0);
+  EXPECT_EQ(StageAtLine(text, 19), 0);
+  EXPECT_EQ(StageAtLine(text, 999), 1);
+}
+
+TEST(Revise, ShrinksTheStageThatTheLinePointsAt) {
+  const Kernel kernel = Write(kMlpGraph);
+  const int line = kernel.text.stage_first_line[1] + 3;
+  const std::optional<Revision> revision =
+      Revise(kernel.plan, kernel.text, Error("err_sbuf_capacity_exceeded", line, 100, 200));
+  ASSERT_TRUE(revision.has_value());
+  EXPECT_TRUE(revision->assumptions.ForStage(0).resident_moving);
+  EXPECT_FALSE(revision->assumptions.ForStage(1).resident_moving);
+  EXPECT_THAT(revision->reason, HasSubstr("stage 2"));
+}
+
+TEST(Revise, TakesTheSizeFromLimitAndActual) {
+  const Kernel kernel = Write(SoftmaxGraph(128, 65536));
+  const int line = kernel.text.stage_first_line[0] + 3;
+  const std::optional<Revision> revision =
+      Revise(kernel.plan, kernel.text, Error("err_sbuf_capacity_exceeded", line, 1000, 8000));
+  ASSERT_TRUE(revision.has_value());
+  EXPECT_EQ(revision->assumptions.ForStage(0).max_free, 8192);
+}
+
+TEST(Revise, MakesDependentLoopsSequential) {
+  const Kernel kernel = Write(SoftmaxGraph(256, 512));
+  const Observation seen = Error("err_unexpected_output_dependencies", kernel.text.stage_first_line[0] + 1);
+  const std::optional<Revision> revision = Revise(kernel.plan, kernel.text, seen);
+  ASSERT_TRUE(revision.has_value());
+  const Kernel revised = Write(SoftmaxGraph(256, 512), revision->assumptions);
+  EXPECT_THAT(revised.text.source, HasSubstr("nl.sequential_range(2)"));
+  EXPECT_FALSE(Revise(revised.plan, revised.text, seen).has_value());
+}
+
+TEST(Revise, BlamesTurnedTilesForNaN) {
+  const Kernel kernel = Write(kColumnSoftmax);
+  EXPECT_THAT(kernel.text.source, HasSubstr("nisa.nc_transpose("));
+  EXPECT_FALSE(Revise(kernel.plan, kernel.text, Mismatch(/*has_nan=*/false)).has_value());
+  const std::optional<Revision> revision = Revise(kernel.plan, kernel.text, Mismatch(/*has_nan=*/true));
+  ASSERT_TRUE(revision.has_value());
+  const Kernel revised = Write(kColumnSoftmax, revision->assumptions);
+  EXPECT_EQ(revised.text.source.find("nisa.nc_transpose("), std::string::npos);
+}
+
+TEST(Revise, LeavesWhatItCannotExplain) {
+  const Kernel kernel = Write(SoftmaxGraph(128, 512));
+  EXPECT_FALSE(Revise(kernel.plan, kernel.text, Error("err_unsupported_memory", 12)).has_value());
+  EXPECT_FALSE(Revise(kernel.plan, kernel.text, Error("err_sbuf_capacity_exceeded", 1)).has_value());
+  EXPECT_FALSE(Revise(kernel.plan, kernel.text, Mismatch(false)).has_value());
+  EXPECT_FALSE(Revise(kernel.plan, kernel.text, Observation{}).has_value());
+}
+
+}  // namespace
+}  // namespace nkiagent::builtin
