@@ -6,7 +6,7 @@
 #include <memory>
 #include <random>
 #include <string>
-#include <system_error>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/config/option_set.h"
@@ -15,6 +15,8 @@
 #include "common/rpc/server.h"
 #include "common/rpc/status.h"
 #include "common/sandbox/warm_parent.h"
+#include "nkiagent/compile/v1/compile_service.pb.h"
+#include "services/compile/content_store.h"
 #include "services/verify/execute_role.h"
 #include "services/verify/handler.h"
 #include "services/verify/reference_role.h"
@@ -41,6 +43,7 @@ struct Options {
   config::Bytes task_cache_bytes{int64_t{256} << 20};
   config::Bytes trial_cache_bytes{int64_t{256} << 20};
   int execute_threads = 2;
+  std::string store_directory;
 
   void Declare(config::OptionSet& set) {
     server.Declare(set);
@@ -58,6 +61,8 @@ struct Options {
     set.Add("task_cache_bytes", &task_cache_bytes, "Facts and parameters kept.").Range(0, 1e12);
     set.Add("trial_cache_bytes", &trial_cache_bytes, "Inputs and expected outputs kept, by task and seed.")
         .Range(0, 1e12);
+    set.Add("store_directory", &store_directory,
+            "compile-service's store, where both share a directory; programs can then be named by id.");
     set.Add("execute_threads", &execute_threads, "Threads of one execution.").Range(1, 64);
   }
 };
@@ -76,9 +81,25 @@ RunChild ChildrenOf(sandbox::WarmParent& parent) {
   };
 }
 
-absl::StatusOr<std::string> NoProgramStore(const std::string& program_id) {
-  return absl::NotFoundError(absl::StrCat("program ", program_id.substr(0, 64),
-                                          ": this service has no store of programs; send program_bytes"));
+// The programs of a compile-service that keeps its store in the same directory; an empty `directory`: none.
+absl::StatusOr<ProgramStore> OpenPrograms(const std::string& directory) {
+  if (directory.empty()) {
+    return [](const std::string&) -> absl::StatusOr<std::string> {
+      return absl::NotFoundError(
+          "this service has no store of programs (--store_directory); send program_bytes");
+    };
+  }
+  auto store = compile::ContentStore::Open({.memory_bytes = 0, .directory = directory});
+  if (!store.ok()) return store.status();
+  return [programs = std::shared_ptr<compile::ContentStore>(*std::move(store))](
+             const std::string& program_id) -> absl::StatusOr<std::string> {
+    const auto stored = programs->Get(absl::StrCat("program-", program_id));
+    compile::v1::GetProgramResponse program;
+    if (stored == nullptr || !program.ParseFromString(*stored)) {
+      return absl::NotFoundError(absl::StrCat("program ", program_id.substr(0, 64), " is not in the store"));
+    }
+    return std::move(*program.mutable_program());
+  };
 }
 
 uint64_t DrawRandomSeed() {
@@ -93,6 +114,8 @@ int Main(int argc, const char* const* argv) {
   if (const auto exit_code = set.ParseMain(argc, argv)) return *exit_code;
   if (absl::Status logs = rpc::InitLogging(options.server.Logging()); !logs.ok()) return rpc::FailStart(logs);
 
+  absl::StatusOr<ProgramStore> programs = OpenPrograms(options.store_directory);
+  if (!programs.ok()) return rpc::FailStart(programs.status());
   // The parents first: they start while this process is small and has no threads.
   absl::StatusOr<sandbox::WarmParentOptions> reference_role = worker::PythonRole("reference", options.worker);
   if (!reference_role.ok()) return rpc::FailStart(reference_role.status());
@@ -125,7 +148,7 @@ int Main(int argc, const char* const* argv) {
   verifier_options.toolchain.set_version(NKIAGENT_VERSION);
   verifier_options.toolchain.set_commit(NKIAGENT_COMMIT);
   verifier_options.toolchain.set_backend("simulator");
-  Verifier verifier(verifier_options, reference, execute, NoProgramStore, DrawRandomSeed, verify_metrics);
+  Verifier verifier(verifier_options, reference, execute, *programs, DrawRandomSeed, verify_metrics);
   Handler handler(runtime, verifier);
   const std::string name = v1::VerifyService::service_full_name();
   auto server = rpc::Server::Start(options.server, runtime, {{name, &handler}});

@@ -9,6 +9,7 @@
 #include "absl/time/clock.h"
 #include "common/nki/ir/serialize.h"
 #include "common/storage/content_hash.h"
+#include "services/compile/analysis.h"
 #include "services/verify/judge.h"
 #include "services/worker/outcome_proto.h"
 
@@ -196,6 +197,10 @@ absl::Status Verifier::Judge(const rpc::CallContext& call, const v1::VerifyReque
     verdict.set_message(worker::CleanText(
         absl::StrCat("the bytes are no valid program: ", program.status().message()), 1000));
     return absl::OkStatus();
+  }
+  // A cost of the program, whatever the judgement. Lines go without their text: the source isn't here.
+  if (auto estimate = compile::EstimateProgram(*program, ""); estimate.ok()) {
+    *verdict.mutable_estimate() = *std::move(estimate);
   }
   bool cached = false;
   absl::StatusOr<Known> known = Task(call, request.task(), verdict.task_hash(), cached);
