@@ -236,8 +236,10 @@ class Coster {
       const double bytes = t.elements() * isa::SizeOf(t.dtype());
       if (isa::IsHbm(t.tensor->buffer)) {
         (write ? w_.hbm_written : w_.hbm_read) += bytes;
+      } else if (t.tensor->buffer == isa::Buffer::kPsum) {
+        (write ? w_.psum_written : w_.psum_read) += bytes;
       } else {
-        (t.tensor->buffer == isa::Buffer::kPsum ? w_.psum : w_.sbuf) += bytes;
+        (write ? w_.sbuf_written : w_.sbuf_read) += bytes;
       }
     };
     for (const Tile& t : dst_) move(t, true);

@@ -22,7 +22,8 @@ struct Work {
   // DMA out of or into PSUM: the compiler copies through SBUF on the Vector engine first.
   double staging_ns = 0;
 
-  double hbm_read = 0, hbm_written = 0, sbuf = 0, psum = 0;  // bytes
+  double hbm_read = 0, hbm_written = 0;  // bytes
+  double sbuf_read = 0, sbuf_written = 0, psum_read = 0, psum_written = 0;
   double flops = 0;
   double tensor_flops = 0;
 };

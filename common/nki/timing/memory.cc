@@ -212,6 +212,10 @@ std::vector<int> BufferCounts(const ir::Program& program) {
   return counts;
 }
 
+double PeakBytes(const ir::Program& program, isa::Buffer buffer) {
+  return isa::kMaxPartitions * static_cast<double>(PeakOf(program, LifeFinder(program), buffer).bytes);
+}
+
 Spill SpillOf(const ir::Program& program) {
   const LifeFinder finder(program);
   const Peak peak = PeakOf(program, finder, isa::Buffer::kSbuf);

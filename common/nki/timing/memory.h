@@ -34,6 +34,10 @@ std::vector<ir::SymbolId> RenewingLoops(const ir::Program& program);
 // in each iteration, those loaded by DMA first.
 std::vector<int> BufferCounts(const ir::Program& program);
 
+// Most bytes of a memory alive at once, over all partitions; tiles of few partitions count in quadrants
+// of 32.
+double PeakBytes(const ir::Program& program, isa::Buffer buffer);
+
 // What the compiler has to move to HBM and back because the tiles alive at once exceed SBUF: the fewest tiles
 // that make room at the worst instruction, in every iteration of the loop around it.
 struct Spill {

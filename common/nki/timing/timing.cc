@@ -39,20 +39,24 @@ constexpr double kSamePart = 1e-4;
 // Everything that adds up over the program.
 struct Totals {
   std::array<double, isa::kEngineCount> busy_ns{};
-  double hbm_read = 0, hbm_written = 0, sbuf = 0, psum = 0;
+  std::array<double, isa::kEngineCount> executed{};
+  double hbm_read = 0, hbm_written = 0, sbuf_read = 0, sbuf_written = 0, psum_read = 0, psum_written = 0;
   double flops = 0, tensor_flops = 0;
-  double instructions = 0;
 
   // this += factor * (a - b)
   void AddDifference(const Totals& a, const Totals& b, double factor) {
-    for (size_t e = 0; e < busy_ns.size(); ++e) busy_ns[e] += factor * (a.busy_ns[e] - b.busy_ns[e]);
+    for (size_t e = 0; e < busy_ns.size(); ++e) {
+      busy_ns[e] += factor * (a.busy_ns[e] - b.busy_ns[e]);
+      executed[e] += factor * (a.executed[e] - b.executed[e]);
+    }
     hbm_read += factor * (a.hbm_read - b.hbm_read);
     hbm_written += factor * (a.hbm_written - b.hbm_written);
-    sbuf += factor * (a.sbuf - b.sbuf);
-    psum += factor * (a.psum - b.psum);
+    sbuf_read += factor * (a.sbuf_read - b.sbuf_read);
+    sbuf_written += factor * (a.sbuf_written - b.sbuf_written);
+    psum_read += factor * (a.psum_read - b.psum_read);
+    psum_written += factor * (a.psum_written - b.psum_written);
     flops += factor * (a.flops - b.flops);
     tensor_flops += factor * (a.tensor_flops - b.tensor_flops);
-    instructions += factor * (a.instructions - b.instructions);
   }
 };
 
@@ -420,11 +424,13 @@ void Simulator::Execute(size_t n) {
   totals_.busy_ns[static_cast<size_t>(work.engine)] += work.occupancy_ns;
   totals_.hbm_read += work.hbm_read;
   totals_.hbm_written += work.hbm_written;
-  totals_.sbuf += work.sbuf;
-  totals_.psum += work.psum;
+  totals_.sbuf_read += work.sbuf_read;
+  totals_.sbuf_written += work.sbuf_written;
+  totals_.psum_read += work.psum_read;
+  totals_.psum_written += work.psum_written;
   totals_.flops += work.flops;
   totals_.tensor_flops += work.tensor_flops;
-  totals_.instructions += 1;
+  totals_.executed[static_cast<size_t>(work.engine)] += 1;
   instr_totals_[n].busy_ns += work.occupancy_ns;
   instr_totals_[n].executed += 1;
 }
@@ -450,8 +456,12 @@ Estimate Simulator::Result() const {
     if (k == static_cast<size_t>(Engine::kDma)) e.busy_us[k] += e.spill_us;
     e.share[k] = e.latency_us > 0 ? e.busy_us[k] / e.latency_us : 0;
   }
-  e.sbuf_bytes = totals_.sbuf;
-  e.psum_bytes = totals_.psum;
+  e.sbuf_read_bytes = totals_.sbuf_read;
+  e.sbuf_written_bytes = totals_.sbuf_written;
+  e.psum_read_bytes = totals_.psum_read;
+  e.psum_written_bytes = totals_.psum_written;
+  e.sbuf_peak_bytes = PeakBytes(p_, isa::Buffer::kSbuf);
+  e.psum_peak_bytes = PeakBytes(p_, isa::Buffer::kPsum);
   e.flops = totals_.flops;
   e.tensor_flops = totals_.tensor_flops;
   const double hbm = e.hbm_read_bytes + e.hbm_written_bytes;
@@ -459,7 +469,12 @@ Estimate Simulator::Result() const {
   const auto count = [](double v) {
     return v >= 9.2e18 ? std::numeric_limits<int64_t>::max() : static_cast<int64_t>(std::llround(v));
   };
-  e.instructions = count(totals_.instructions);
+  double executed_in_all = 0;
+  for (size_t k = 0; k < totals_.executed.size(); ++k) {
+    e.executed[k] = count(totals_.executed[k]);
+    executed_in_all += totals_.executed[k];
+  }
+  e.instructions = count(executed_in_all);
 
   const std::pair<Bound, double> limits[] = {
       {Bound::kTensor, e.busy_us[static_cast<size_t>(Engine::kTensor)]},
@@ -478,15 +493,19 @@ Estimate Simulator::Result() const {
 
   std::map<int, LineCost> lines;
   std::map<int, double> executed;
+  std::map<int, std::array<double, isa::kEngineCount>> by_engine;
   for (size_t n = 0; n < instrs_.size(); ++n) {
     if (instr_totals_[n].executed == 0) continue;
     LineCost& line = lines[instrs_[n]->loc.line];
     line.line = instrs_[n]->loc.line;
     line.busy_us += instr_totals_[n].busy_ns / kNsPerUs;
     executed[line.line] += instr_totals_[n].executed;
+    by_engine[line.line][static_cast<size_t>(fixed_[n].engine)] += instr_totals_[n].busy_ns;
   }
   for (auto& [number, line] : lines) {
     line.instructions = count(executed[number]);
+    const auto& busy = by_engine[number];
+    line.engine = static_cast<Engine>(std::max_element(busy.begin(), busy.end()) - busy.begin());
     e.lines.push_back(line);
   }
   std::stable_sort(e.lines.begin(), e.lines.end(),

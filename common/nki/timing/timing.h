@@ -41,9 +41,10 @@ enum class Bound : uint8_t {
 absl::string_view Name(Bound bound);
 
 struct LineCost {
-  int line = 0;              // 1-based in the kernel source; 0 = unknown
-  double busy_us = 0;        // of the engines its instructions run on
-  int64_t instructions = 0;  // executed
+  int line = 0;                                // 1-based in the kernel source; 0 = unknown
+  double busy_us = 0;                          // of the engines its instructions run on
+  isa::Engine engine = isa::Engine::kUnknown;  // the one of them that is busy longest
+  int64_t instructions = 0;                    // executed
 };
 
 struct Estimate {
@@ -54,14 +55,21 @@ struct Estimate {
   // Time each engine works, indexed by isa::Engine; kDma is the pool of 16 engines. share = busy / latency.
   std::array<double, isa::kEngineCount> busy_us{};
   std::array<double, isa::kEngineCount> share{};
+  // Instructions executed on each engine, saturating.
+  std::array<int64_t, isa::kEngineCount> executed{};
 
   // Bytes moved over the whole program. On-chip bytes count what instructions read and write, HBM bytes what
   // DMAs do.
   double spill_bytes = 0;  // both ways; part of the HBM bytes
   double hbm_read_bytes = 0;
   double hbm_written_bytes = 0;
-  double sbuf_bytes = 0;
-  double psum_bytes = 0;
+  double sbuf_read_bytes = 0;
+  double sbuf_written_bytes = 0;
+  double psum_read_bytes = 0;
+  double psum_written_bytes = 0;
+  // Most bytes alive at once, summed over partitions.
+  double sbuf_peak_bytes = 0;
+  double psum_peak_bytes = 0;
 
   double flops = 0;                 // multiplications and additions, one for each other arithmetic operation
   double tensor_flops = 0;          // those of the Tensor engine

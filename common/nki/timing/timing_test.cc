@@ -246,11 +246,17 @@ TEST(Estimate, ALoadComputeStoreChainAddsUp) {
               1e-9);
   EXPECT_DOUBLE_EQ(e.hbm_read_bytes, 128 * 2125 * 4);
   EXPECT_DOUBLE_EQ(e.hbm_written_bytes, 128 * 2125 * 4);
+  EXPECT_DOUBLE_EQ(e.sbuf_written_bytes, 2 * 128 * 2125 * 4);  // load and activation
+  EXPECT_DOUBLE_EQ(e.sbuf_read_bytes, 2 * 128 * 2125 * 4);     // activation and store
+  EXPECT_DOUBLE_EQ(e.sbuf_peak_bytes, 128 * 2125 * 4);
+  EXPECT_EQ(e.executed[static_cast<size_t>(Engine::kDma)], 2);
+  EXPECT_EQ(e.executed[static_cast<size_t>(Engine::kScalar)], 1);
   EXPECT_DOUBLE_EQ(e.flops, 128 * 2125);
   EXPECT_DOUBLE_EQ(e.arithmetic_intensity, 1.0 / 8);
   EXPECT_EQ(e.bound, Bound::kDma);
   ASSERT_EQ(e.lines.size(), 3u);
   EXPECT_EQ(e.lines[2].line, 2);
+  EXPECT_EQ(e.lines[2].engine, Engine::kScalar);
   EXPECT_NEAR(e.lines[2].busy_us, 2.125 / 1.4, 1e-9);
 }
 
