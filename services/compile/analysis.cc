@@ -1,5 +1,6 @@
 #include "services/compile/analysis.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -67,6 +68,20 @@ constexpr std::pair<nki::isa::Engine, common::v1::Engine> kEngines[] = {
     {nki::isa::Engine::kDma, common::v1::ENGINE_DMA},
 };
 
+// The model counts in double; a program of absurd trip counts has more bytes than an int64 holds.
+int64_t Bytes(double bytes) {
+  constexpr double kMost = 9.2e18;
+  return static_cast<int64_t>(std::min(bytes, kMost));
+}
+
+void AddTraffic(common::v1::Memory memory, double read, double written, common::v1::LatencyEstimate& proto) {
+  if (read <= 0 && written <= 0) return;
+  common::v1::MemoryTraffic& traffic = *proto.add_traffic();
+  traffic.set_memory(memory);
+  traffic.set_bytes_read(Bytes(read));
+  traffic.set_bytes_written(Bytes(written));
+}
+
 }  // namespace
 
 common::v1::Diagnostic ToProto(const nki::Diagnostic& diagnostic) {
@@ -112,11 +127,14 @@ absl::StatusOr<common::v1::LatencyEstimate> EstimateProgram(const nki::ir::Progr
     common::v1::EngineTime& time = *proto.add_engines();
     time.set_engine(engine);
     time.set_busy_us(busy_us);
+    time.set_instructions(estimate->executed[static_cast<size_t>(own)]);
   }
-  common::v1::MemoryTraffic& hbm = *proto.add_traffic();
-  hbm.set_memory(common::v1::MEMORY_HBM);
-  hbm.set_bytes_read(static_cast<int64_t>(estimate->hbm_read_bytes));
-  hbm.set_bytes_written(static_cast<int64_t>(estimate->hbm_written_bytes));
+  AddTraffic(common::v1::MEMORY_HBM, estimate->hbm_read_bytes, estimate->hbm_written_bytes, proto);
+  AddTraffic(common::v1::MEMORY_SBUF, estimate->sbuf_read_bytes, estimate->sbuf_written_bytes, proto);
+  AddTraffic(common::v1::MEMORY_PSUM, estimate->psum_read_bytes, estimate->psum_written_bytes, proto);
+  proto.set_spill_bytes(Bytes(estimate->spill_bytes));
+  proto.set_sbuf_peak_bytes(Bytes(estimate->sbuf_peak_bytes));
+  proto.set_psum_peak_bytes(Bytes(estimate->psum_peak_bytes));
   proto.set_flops(estimate->flops);
   proto.set_arithmetic_intensity(estimate->arithmetic_intensity);
   proto.set_roofline_us(estimate->roofline_us);
@@ -126,6 +144,9 @@ absl::StatusOr<common::v1::LatencyEstimate> EstimateProgram(const nki::ir::Progr
     common::v1::LineCost& line = *proto.add_costly_lines();
     line.set_line(cost.line);
     line.set_source_line(lines.Line(cost.line));
+    for (const auto& [own, engine] : kEngines) {
+      if (own == cost.engine) line.set_engine(engine);
+    }
     line.set_busy_us(cost.busy_us);
     line.set_instructions(cost.instructions);
   }

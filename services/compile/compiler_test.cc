@@ -103,6 +103,9 @@ TEST_F(CompilerTest, ASoundProgramIsCompiledAndNamedByItsBytes) {
   EXPECT_GT(result.estimate().total_us(), 0);
   EXPECT_EQ(result.estimate().traffic(0).bytes_read(), 128 * 512 * 4);
   EXPECT_EQ(result.estimate().costly_lines_size(), 2);
+  EXPECT_EQ(result.estimate().costly_lines(0).engine(), common::v1::ENGINE_DMA);
+  EXPECT_EQ(result.estimate().sbuf_peak_bytes(), 128 * 512 * 4);
+  EXPECT_EQ(result.estimate().spill_bytes(), 0);
   EXPECT_EQ(result.toolchain().version(), "1.2.3");
   EXPECT_EQ(result.sandbox().status(), common::v1::SANDBOX_STATUS_OK);
   EXPECT_FALSE(result.cached());
