@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+
 import _nki
 import numpy as np
 
@@ -29,14 +31,15 @@ def _shape(shape: object) -> tuple[tuple, int]:
         axis = marked[0]
     out = []
     for s in items:
-        if isinstance(s, float) or isinstance(s, Tensor):
+        try:
+            n = operator.index(s)
+        except TypeError:
             raise NkiError(
                 "err_tensor_shape",
                 f"size {s!r} in a shape is not an integer",
                 actual=s,
                 hint="sizes are Python integers; use // instead of /",
-            )
-        n = int(s)
+            ) from None
         if n < 1:
             raise NkiError(
                 "err_tensor_shape", f"a tensor can't have an axis of size {n}", limit="size >= 1", actual=n
