@@ -7,16 +7,21 @@ from __future__ import annotations
 
 from nkiagent_worker import warm
 
+WARM_UP_TRACES = 10
+
 
 def load() -> warm.Role:
     """Imports the tracer; its `handle(payload: bytes) -> bytes` is the whole role."""
-    from nkiagent_worker import trace
+    from nkiagent_worker import trace, trace_warmup
 
     def handler(payload: bytes, fds: list[int]) -> bytes:
         del fds  # A kernel is traced from shapes and dtypes alone.
         return trace.handle(payload)
 
-    return warm.Role(handler)
+    # In the parent: often enough for the interpreter to specialise the code for what it sees (PEP 659).
+    for _ in range(WARM_UP_TRACES):
+        trace_warmup.trace_once()
+    return warm.Role(handler, trace_warmup.trace_once)
 
 
 if __name__ == "__main__":

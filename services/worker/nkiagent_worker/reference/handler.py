@@ -41,7 +41,7 @@ def handle(payload: bytes, fds: list[int]) -> bytes:
     request = json.loads(payload)
     torch.set_num_threads(min(MAX_THREADS, torch.multiprocessing.cpu_count()))
     try:
-        reply = _describe(request, fds) if request["op"] == "describe" else _run(request, fds)
+        reply = describe(request, fds) if request["op"] == "describe" else run(request, fds)
     except Problem as problem:
         reply = {
             "problem": {
@@ -117,7 +117,8 @@ def _copies(inputs: list[Any]) -> list[Any]:
     return [value.clone() if isinstance(value, torch.Tensor) else value for value in inputs]
 
 
-def _describe(request: dict[str, Any], fds: list[int]) -> dict[str, Any]:
+def describe(request: dict[str, Any], fds: list[int]) -> dict[str, Any]:
+    """The operation `describe`. Raises Problem."""
     task, model = _load(request)
     _check_weights(model, task.build(request["weight_seed"]))
     seed = request["seed"]
@@ -208,7 +209,8 @@ def _graph(
     return "", lifted
 
 
-def _run(request: dict[str, Any], fds: list[int]) -> dict[str, Any]:
+def run(request: dict[str, Any], fds: list[int]) -> dict[str, Any]:
+    """The operation `run`. Raises Problem."""
     task, model = _load(request)
     _check_against_arena(request, model, fds[0])
     trials = []
