@@ -135,7 +135,7 @@ void CallMemory::Run(const std::string& id, const std::string& fingerprint, cons
   });
   if (!first) return;
   const CallContext shared(context.request_id(), context.deadline(), entry->stop.get_token());
-  call(shared, [state = state_, id, entry](absl::StatusOr<GenerateResponse> result) {
+  call(shared, [state = state_, id, entry](const absl::StatusOr<GenerateResponse>& result) {
     state->Complete(id, entry, result);
   });
 }

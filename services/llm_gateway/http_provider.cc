@@ -90,11 +90,10 @@ class HttpProvider::Operation : public std::enable_shared_from_this<Operation> {
     http.body_timeout = provider_.options_.body_timeout;
     http.max_response_bytes = provider_.options_.max_response_bytes;
     http_call_ = provider_.parts_.client->Start(
-        std::move(http),
-        [self = shared_from_this()](HttpResult result) { self->OnResult(std::move(result)); });
+        std::move(http), [self = shared_from_this()](const HttpResult& result) { self->OnResult(result); });
   }
 
-  void OnResult(HttpResult result) {
+  void OnResult(const HttpResult& result) {
     {
       const std::lock_guard lock(mutex_);
       http_call_.reset();
