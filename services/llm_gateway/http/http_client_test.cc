@@ -71,7 +71,7 @@ TEST(HttpClient, RefusesWhatIsNoHttpUrl) {
   for (const char* url : {"file:///etc/passwd", "gopher://127.0.0.1/", "http://", "not a url"}) {
     std::latch done(1);
     HttpFailure failure = HttpFailure::kNone;
-    client->Start({.url = url}, [&](HttpResult result) {
+    client->Start({.url = url}, [&](const HttpResult& result) {
       failure = result.failure;
       EXPECT_TRUE(result.response.body.empty());
       done.count_down();
@@ -86,7 +86,7 @@ TEST(HttpClient, EndsItsCallsWhenItIsDestroyed) {
   auto client = *HttpClient::Create(loop.get(), {});
   // An address of TEST-NET-1 (RFC 5737): nobody answers.
   HttpFailure failure = HttpFailure::kNone;
-  client->Start({.url = "http://192.0.2.1/"}, [&](HttpResult result) { failure = result.failure; });
+  client->Start({.url = "http://192.0.2.1/"}, [&](const HttpResult& result) { failure = result.failure; });
   client.reset();
   EXPECT_NE(failure, HttpFailure::kNone);
 }
