@@ -35,6 +35,10 @@ def _is_int(value: object) -> bool:
 def substitute(e: Expr, parts: list, shape: tuple) -> Expr:
     """`e`, an expression over old dimensions, over the new ones that `parts` gives for each old dimension."""
     rank = len(shape)
+    if not e.const and not e.terms:
+        used = [d for d, k in enumerate(e.coefs) if k]
+        if len(used) == 1 and e.coefs[used[0]] == 1 and parts[used[0]].shape == shape:
+            return parts[used[0]]  # an axis walked as it is
     out = Expr(e.const, e.terms, shape, (0,) * rank)
     for k, part in zip(e.coefs, parts, strict=False):
         if k:

@@ -268,9 +268,12 @@ def load(src: object, *, mask: object = None, dtype: object = None, transpose: b
         raise NkiError("err_operand_type", f"nl.load takes an HBM tensor, not {type(src).__name__}")
     access = hbm_access(src, "src of nl.load", mask)
     if access.shape[0] > 128:
-        raise partition_limit(
+        error = partition_limit(
             access.shape[0], f"nl.load of a tile of '{src.buffer.name}' with shape {src.shape}"
         )
+        if len(src.shape) == 1:
+            error.hint = f"an axis alone runs over partitions; load a row: .reshape((1, {src.shape[0]}))"
+        raise error
     result = fresh(access.shape, src.dtype if dtype is None else dtypes.normalize(dtype))
     instr = current().emit("dma_copy", [masked(on_chip(result, "dst"), mask)], [access])
     return mark(result, instr)

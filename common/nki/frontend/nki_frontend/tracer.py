@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import linecache
 import math
+import re
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -355,6 +356,10 @@ def _python_error(e: BaseException, rule: str = "", message: str = "", hint: str
     if not detail and line and name == "AssertionError":
         detail = linecache.getline(frame.f_code.co_filename, line).strip()
     text = message or (f"{name}: {detail}" if detail else name)
+    if not hint and "__array_ufunc__" in detail and line:
+        called = re.search(r"\bnp\.(\w+)|\bnumpy\.(\w+)", linecache.getline(frame.f_code.co_filename, line))
+        function = next((g for g in called.groups() if g), "") if called else ""
+        hint = f"NumPy functions don't work on tiles: use nl.{function or '<function>'}"
     return Diagnostic(
         "error",
         rule or _RULES.get(name, "err_python_exception"),

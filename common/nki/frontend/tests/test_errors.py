@@ -411,3 +411,15 @@ def test_a_loop_index_behind_its_loop_is_refused():
     source = "for i in nl.affine_range(4):\n    nl.store(out, nl.load(x))\nnl.store(out[:, nl.ds(i, 1)], 0.0)"
     traced = trace(body(source), [X])
     assert rules(traced) == ["err_local_variable_used_out_of_scope"]
+
+
+def test_numpy_functions_on_tiles_are_pointed_to_nl():
+    traced = trace(body("nl.store(out, np.exp(nl.load(x)))"), [X])
+    assert rules(traced) == ["err_python_type"]
+    assert "nl.exp" in traced.diagnostics[0].hint
+
+
+def test_a_long_vector_is_pointed_to_a_row():
+    traced = trace(body("t = nl.load(x.reshape((65536,)))\nnl.store(out, nl.load(x))"), [X])
+    assert rules(traced) == ["err_num_partition_exceed_arch_limit"]
+    assert "reshape((1, 65536))" in traced.diagnostics[0].hint
