@@ -21,6 +21,7 @@ class Engine(enum.Enum):
     vector = _nki.ENGINES["vector"]
     scalar = _nki.ENGINES["scalar"]
     gpsimd = _nki.ENGINES["gpsimd"]
+    sync = _nki.ENGINES["sync"]
     dma = _nki.ENGINES["dma"]
     unknown = _nki.ENGINES["unknown"]
 

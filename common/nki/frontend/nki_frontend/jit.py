@@ -199,7 +199,11 @@ def jit(func: Callable | None = None, mode: str = "auto", **kwargs: Any) -> Any:
 
 
 trace = _decorator("trace")
-baremetal = _decorator("baremetal")
+
+
+def baremetal(kernel: Callable | None = None, **kwargs: Any) -> Any:
+    """nki.baremetal: as jit."""
+    return _decorator("baremetal")(kernel, **kwargs)
 
 
 class _NeedsDevice(Kernel):
@@ -214,19 +218,20 @@ class _NeedsDevice(Kernel):
         return _NeedsDevice(self.function, self.mode, super().__getitem__(grid).grid, **self.options)
 
 
-def _measured(mode: str) -> Callable:
-    def decorate(kernel: Callable | None = None, **options: Any) -> Any:
-        if kernel is None:
-            return functools.partial(decorate, **options)
-        return _NeedsDevice(kernel.function if isinstance(kernel, Kernel) else kernel, mode, **options)
-
-    decorate.__name__ = mode
-    decorate.__doc__ = f"nki.{mode}: needs a Neuron device when the kernel is called."
-    return decorate
+def benchmark(kernel: Callable | None = None, **kwargs: Any) -> Any:
+    """nki.benchmark: calling the kernel needs a Neuron device."""
+    return _measured(kernel, "benchmark", kwargs)
 
 
-benchmark = _measured("benchmark")
-profile = _measured("profile")
+def profile(func: Callable | None = None, **kwargs: Any) -> Any:
+    """nki.profile: calling the kernel needs a Neuron device."""
+    return _measured(func, "profile", kwargs)
+
+
+def _measured(kernel: Callable | None, mode: str, options: dict) -> Any:
+    if kernel is None:
+        return lambda later: _measured(later, mode, options)
+    return _NeedsDevice(kernel.function if isinstance(kernel, Kernel) else kernel, mode, **options)
 
 
 def simulate_kernel(kernel: Callable, *args: Any, **kwargs: Any) -> Any:
