@@ -20,6 +20,10 @@ void CheckLegality(const Facts& facts, Findings& found);
 // err_tensor_access_out_of_bound: an index that some unmasked element takes lies outside its axis.
 void CheckBounds(const Facts& facts, Findings& found);
 
+// err_start_partition_not_supported: a compute instruction's tile moves over partitions by steps that the
+// hardware can't start at.
+void CheckPartitionStarts(const Facts& facts, Findings& found);
+
 // err_tensor_output_not_written_to: no output, or one that no instruction that runs stores to. Warns of an
 // output with elements that are surely never stored.
 void CheckOutputs(const Facts& facts, Findings& found);

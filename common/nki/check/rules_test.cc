@@ -119,6 +119,17 @@ void StoreAt(ProgramBuilder& b, LoopKind kind, int64_t trips, const std::functio
   b.EndLoop();
 }
 
+// t[i * rows : (i + 1) * rows, :] *= 2
+void MovingRows(ProgramBuilder& b, int64_t rows) {
+  const TensorId y = b.Output("y", {128, 4}), t = b.Sbuf("t", {128, 4});
+  b.Emit(Opcode::kMemset, {b.Whole(t)});
+  const SymbolId i = b.BeginLoop("i", 128 / rows);
+  const Access tile = Tile(t, {rows, 4}, {Sym(i, rows) + Dim(0), Dim(1)});
+  b.Emit(Opcode::kTensorScalar, {tile}, {tile, Imm(2)}, Op(AluOp::kMultiply));
+  b.EndLoop();
+  Copy(b, b.Whole(y), b.Whole(t));
+}
+
 // t[:, i + 1] = t[:, i] * 2
 void RunningColumns(ProgramBuilder& b, LoopKind kind) {
   const TensorId y = b.Output("y", {128, 9}), t = b.Sbuf("t", {128, 9});
@@ -215,6 +226,8 @@ std::vector<Case> Cases() {
          Copy(b, tile, Tile(x, {128, 4}, {Dim(0), Dim(1)}));
          Copy(b, Tile(y, {128, 4}, {Dim(0), Dim(1)}), tile);
        }},
+      {"QuadrantsOneByOne", "", 0, [](auto& b) { MovingRows(b, 32); }},
+      {"RowsOneByOne", "err_start_partition_not_supported", 2, [](auto& b) { MovingRows(b, 1); }},
       {"NoOutput", "err_tensor_output_not_written_to", 0,
        [](auto& b) {
          b.Emit(Opcode::kMemset, {b.Whole(b.Sbuf("t", {128, 1}))});

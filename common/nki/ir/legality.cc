@@ -129,4 +129,8 @@ std::vector<Diagnostic> CheckTensor(const Tensor& tensor) {
   return found;
 }
 
+int64_t PartitionStartGranule(int64_t partitions) {
+  return partitions > 64 ? isa::kMaxPartitions : partitions > 32 ? 64 : 32;
+}
+
 }  // namespace nkiagent::nki::ir

@@ -22,6 +22,10 @@ std::vector<Diagnostic> CheckInstr(const Program& program, const Instr& instr);
 // frontend's).
 std::vector<Diagnostic> CheckTensor(const Tensor& tensor);
 
+// A compute engine's tile of this many partitions starts at a multiple of the result: 32, 64 or 128
+// (aws-neuron-sdk v2.24.0, general/nki/arch/trainium_inferentia2_arch.rst).
+int64_t PartitionStartGranule(int64_t partitions);
+
 }  // namespace nkiagent::nki::ir
 
 #endif  // NKIAGENT_COMMON_NKI_IR_LEGALITY_H_

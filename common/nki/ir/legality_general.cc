@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/nki/ir/legality.h"
 #include "common/nki/ir/legality_rules.h"
 #include "common/nki/ir/saturate.h"
 
@@ -208,7 +209,7 @@ Verdict PartitionStart(const InstrView& v) {
       return;
     const Affine& start = o.access->index[static_cast<size_t>(o.tensor->partition_axis)];
     if (start.DependsOnSymbols()) return;
-    const int64_t granule = o.partitions() > 64 ? isa::kMaxPartitions : o.partitions() > 32 ? 64 : 32;
+    const int64_t granule = PartitionStartGranule(o.partitions());
     if (start.constant % granule == 0) return;
     verdict = Finding{
         absl::StrCat("operand ", o.Describe(), " of '", v.row.name, "' starts at partition ", start.constant,
