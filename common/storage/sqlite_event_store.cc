@@ -6,11 +6,10 @@
 
 #include <cerrno>
 #include <cstring>
+#include <mutex>
 #include <utility>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/mutex.h"
 #include "common/storage/sqlite.h"
 
 namespace nkiagent::storage {
@@ -91,8 +90,8 @@ class SqliteEventStore : public EventStore {
       : lock_(std::move(lock)), writer_(std::move(writer)), reader_(std::move(reader)) {}
 
   absl::Status Prepare() {
-    absl::MutexLock write(&write_mutex_);
-    absl::MutexLock read(&read_mutex_);
+    const std::lock_guard<std::mutex> write(write_mutex_);
+    const std::lock_guard<std::mutex> read(read_mutex_);
     struct {
       Database* database;
       Statement* statement;
@@ -134,7 +133,7 @@ class SqliteEventStore : public EventStore {
   }
 
   absl::StatusOr<Created> CreateSession(const NewSession& session) override {
-    absl::MutexLock lock(&write_mutex_);
+    const std::lock_guard<std::mutex> lock(write_mutex_);
     absl::StatusOr<Transaction> transaction = Transaction::Begin(&writer_);
     if (!transaction.ok()) return transaction.status();
     absl::StatusOr<std::optional<std::string>> earlier =
@@ -162,13 +161,13 @@ class SqliteEventStore : public EventStore {
 
   absl::StatusOr<std::optional<std::string>> FindRequest(const std::string& request_id,
                                                          const std::string& request_hash) override {
-    absl::MutexLock lock(&write_mutex_);
+    const std::lock_guard<std::mutex> lock(write_mutex_);
     return LockedFindRequest(request_id, request_hash);
   }
 
   absl::Status Append(const std::string& session_id, const std::string& owner, int64_t last_sequence,
                       const std::vector<std::string>& payloads, const SessionIndex& index) override {
-    absl::MutexLock lock(&write_mutex_);
+    const std::lock_guard<std::mutex> lock(write_mutex_);
     absl::StatusOr<Transaction> transaction = Transaction::Begin(&writer_);
     if (!transaction.ok()) return transaction.status();
     find_head_.Reset();
@@ -207,7 +206,7 @@ class SqliteEventStore : public EventStore {
 
   absl::StatusOr<std::vector<StoredEvent>> Read(const std::string& session_id, int64_t from_sequence,
                                                 int limit) override {
-    absl::MutexLock lock(&read_mutex_);
+    const std::lock_guard<std::mutex> lock(read_mutex_);
     absl::StatusOr<SessionRecord> record = LockedGet(session_id);
     if (!record.ok()) return record.status();
     read_.Reset();
@@ -226,7 +225,7 @@ class SqliteEventStore : public EventStore {
   }
 
   absl::StatusOr<SessionRecord> Get(const std::string& session_id) override {
-    absl::MutexLock lock(&read_mutex_);
+    const std::lock_guard<std::mutex> lock(read_mutex_);
     return LockedGet(session_id);
   }
 
@@ -243,7 +242,7 @@ class SqliteEventStore : public EventStore {
       absl::StrAppend(&sql, ")");
     }
     absl::StrAppend(&sql, " ORDER BY ordinal DESC LIMIT ?2");
-    absl::MutexLock lock(&read_mutex_);
+    const std::lock_guard<std::mutex> lock(read_mutex_);
     // Few shapes of this statement exist, but lists are rare: preparing costs microseconds.
     absl::StatusOr<Statement> statement = reader_.Prepare(sql);
     if (!statement.ok()) return statement.status();
@@ -261,7 +260,7 @@ class SqliteEventStore : public EventStore {
   }
 
   absl::StatusOr<int64_t> CountOpen() override {
-    absl::MutexLock lock(&read_mutex_);
+    const std::lock_guard<std::mutex> lock(read_mutex_);
     count_open_.Reset();
     absl::StatusOr<bool> row = count_open_.Step();
     if (!row.ok()) return row.status();
@@ -273,7 +272,7 @@ class SqliteEventStore : public EventStore {
   absl::StatusOr<std::vector<SessionRecord>> Claim(const std::string& owner, absl::Time now,
                                                    absl::Time lease_until, int limit) override {
     if (owner.empty()) return absl::InvalidArgumentError("an owner needs a name");
-    absl::MutexLock lock(&write_mutex_);
+    const std::lock_guard<std::mutex> lock(write_mutex_);
     claim_.Reset();
     claim_.BindText(1, owner);
     claim_.BindInt(2, absl::ToUnixMicros(now));
@@ -291,7 +290,7 @@ class SqliteEventStore : public EventStore {
   }
 
   absl::StatusOr<int64_t> RenewLeases(const std::string& owner, absl::Time lease_until) override {
-    absl::MutexLock lock(&write_mutex_);
+    const std::lock_guard<std::mutex> lock(write_mutex_);
     renew_.Reset();
     renew_.BindText(1, owner);
     renew_.BindInt(2, absl::ToUnixMicros(lease_until));
@@ -300,7 +299,7 @@ class SqliteEventStore : public EventStore {
   }
 
   absl::Status Release(const std::string& owner, const std::string& session_id) override {
-    absl::MutexLock lock(&write_mutex_);
+    const std::lock_guard<std::mutex> lock(write_mutex_);
     release_.Reset();
     release_.BindText(1, owner);
     release_.BindText(2, session_id);
@@ -313,8 +312,7 @@ class SqliteEventStore : public EventStore {
   }
 
   absl::StatusOr<std::optional<std::string>> LockedFindRequest(const std::string& request_id,
-                                                               const std::string& request_hash)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mutex_) {
+                                                               const std::string& request_hash) {
     if (request_id.empty()) return std::nullopt;
     find_request_.Reset();
     find_request_.BindText(1, request_id);
@@ -331,8 +329,7 @@ class SqliteEventStore : public EventStore {
     return std::make_optional(std::move(session_id));
   }
 
-  absl::Status LockedInsertEvent(int64_t ordinal, int64_t sequence, const std::string& payload)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mutex_) {
+  absl::Status LockedInsertEvent(int64_t ordinal, int64_t sequence, const std::string& payload) {
     insert_event_.Reset();
     insert_event_.BindInt(1, ordinal);
     insert_event_.BindInt(2, sequence);
@@ -340,8 +337,7 @@ class SqliteEventStore : public EventStore {
     return insert_event_.Run();
   }
 
-  absl::StatusOr<SessionRecord> LockedGet(const std::string& session_id)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(read_mutex_) {
+  absl::StatusOr<SessionRecord> LockedGet(const std::string& session_id) {
     get_.Reset();
     get_.BindText(1, session_id);
     absl::StatusOr<bool> row = get_.Step();
@@ -353,23 +349,25 @@ class SqliteEventStore : public EventStore {
   }
 
   LockFile lock_;
-  // One connection writes, one reads, so that a list does not wait for a disk sync.
-  absl::Mutex write_mutex_ ABSL_ACQUIRED_BEFORE(read_mutex_);
-  absl::Mutex read_mutex_;
-  Database writer_ ABSL_GUARDED_BY(write_mutex_);
-  Database reader_ ABSL_GUARDED_BY(read_mutex_);
+  // One connection writes, one reads, so that a list does not wait for a disk sync. `write_mutex_` guards the
+  // writer and the statements up to release_, `read_mutex_` the reader and the rest; where both are taken,
+  // the former first.
+  std::mutex write_mutex_;
+  std::mutex read_mutex_;
+  Database writer_;
+  Database reader_;
   // Statements come after their connections, so that they go first.
-  Statement find_request_ ABSL_GUARDED_BY(write_mutex_);
-  Statement insert_session_ ABSL_GUARDED_BY(write_mutex_);
-  Statement insert_event_ ABSL_GUARDED_BY(write_mutex_);
-  Statement find_head_ ABSL_GUARDED_BY(write_mutex_);
-  Statement update_session_ ABSL_GUARDED_BY(write_mutex_);
-  Statement claim_ ABSL_GUARDED_BY(write_mutex_);
-  Statement renew_ ABSL_GUARDED_BY(write_mutex_);
-  Statement release_ ABSL_GUARDED_BY(write_mutex_);
-  Statement get_ ABSL_GUARDED_BY(read_mutex_);
-  Statement read_ ABSL_GUARDED_BY(read_mutex_);
-  Statement count_open_ ABSL_GUARDED_BY(read_mutex_);
+  Statement find_request_;
+  Statement insert_session_;
+  Statement insert_event_;
+  Statement find_head_;
+  Statement update_session_;
+  Statement claim_;
+  Statement renew_;
+  Statement release_;
+  Statement get_;
+  Statement read_;
+  Statement count_open_;
 };
 
 absl::Status Migrate(Database* database, const std::string& path) {

@@ -11,6 +11,7 @@
 #include "absl/time/clock.h"
 #include "common/rpc/context.h"
 #include "common/rpc/status.h"
+#include "services/orchestrator/utf8.h"
 
 namespace nkiagent::nkictl {
 namespace {
@@ -36,29 +37,6 @@ bool Pause(const std::stop_token& stop, absl::Duration duration) {
   std::unique_lock<std::mutex> lock(mutex);
   wake.wait_for(lock, stop, absl::ToChronoNanoseconds(duration), [] { return false; });
   return !stop.stop_requested();
-}
-
-bool IsUtf8(const std::string& text) {
-  size_t i = 0;
-  while (i < text.size()) {
-    const unsigned char c = text[i];
-    const int more = c < 0x80                     ? 0
-                     : (c >> 5) == 6 && c >= 0xC2 ? 1
-                     : (c >> 4) == 14             ? 2
-                     : (c >> 3) == 30             ? 3
-                                                  : -1;
-    if (more < 0 || i + more >= text.size() + (more == 0 ? 1 : 0)) return false;
-    uint32_t code = more == 0 ? c : c & (0x3F >> more);
-    for (int k = 1; k <= more; ++k) {
-      const unsigned char next = text[i + k];
-      if ((next & 0xC0) != 0x80) return false;
-      code = code << 6 | (next & 0x3F);
-    }
-    if ((more == 2 && code < 0x800) || (more == 3 && (code < 0x10000 || code > 0x10FFFF))) return false;
-    if (code >= 0xD800 && code <= 0xDFFF) return false;
-    i += more + 1;
-  }
-  return true;
 }
 
 }  // namespace
@@ -146,7 +124,8 @@ absl::StatusOr<common::v1::Task> ReadTaskFile(const std::string& path) {
   common::v1::Task task;
   std::string source((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
   if (source.empty()) return absl::InvalidArgumentError(absl::StrCat(path, " is empty"));
-  if (!IsUtf8(source)) return absl::InvalidArgumentError(absl::StrCat(path, " is not UTF-8 text"));
+  if (!orchestrator::IsUtf8(source))
+    return absl::InvalidArgumentError(absl::StrCat(path, " is not UTF-8 text"));
   task.set_reference_source(std::move(source));
   task.set_name(std::filesystem::path(path).stem().string());
   return task;

@@ -8,6 +8,7 @@
 #include "services/orchestrator/prompts.h"
 #include "services/orchestrator/tool_results.h"
 #include "services/orchestrator/tools.h"
+#include "services/orchestrator/utf8.h"
 
 namespace nkiagent::orchestrator {
 namespace {
@@ -20,6 +21,8 @@ using v1::KernelVerified;
 // Defaults of SessionOptions.max_turns.
 constexpr int kAgentTurns = 10;
 constexpr int kMultiTurns = 5;
+// Tool calls of one answer that are carried out; each may take a worker for a minute.
+constexpr size_t kMaxCallsPerAnswer = 16;
 
 std::vector<llm::v1::ToolCall> ToolCalls(const llm::v1::Message& message) {
   std::vector<llm::v1::ToolCall> calls;
@@ -145,11 +148,18 @@ Action Reply(const Snapshot& snapshot, llm::v1::Message message) {
 Action AfterToolCalls(const Snapshot& snapshot, const std::vector<llm::v1::ToolCall>& calls) {
   std::vector<std::string> offered;
   for (const llm::v1::Tool& tool : snapshot.tools) offered.push_back(tool.name());
-  for (const llm::v1::ToolCall& call : calls) {
+  for (size_t i = 0; i < calls.size(); ++i) {
+    const llm::v1::ToolCall& call = calls[i];
     if (snapshot.turn.tools_finished.contains(call.id())) continue;
     if (!snapshot.turn.tools_started.contains(call.id())) return StartTool{call};
     llm::v1::ToolResult result;
     result.set_call_id(call.id());
+    if (i >= kMaxCallsPerAnswer) {
+      result.set_text(absl::StrCat("This answer made ", calls.size(), " tool calls; only the first ",
+                                   kMaxCallsPerAnswer, " were carried out, and this one was not."));
+      result.set_is_error(true);
+      return FinishTool{std::move(result)};
+    }
     const std::variant<ToolRequest, ToolProblem> read = ReadToolCall(call, offered);
     if (const auto* problem = std::get_if<ToolProblem>(&read)) {
       result.set_text(problem->text);
@@ -232,7 +242,7 @@ Action AfterAnswer(const Snapshot& snapshot) {
     return End(snapshot, v1::END_REASON_REFUSED,
                absl::StrCat("the model refused", refusal.provider_reason().empty() ? "" : " (",
                             refusal.provider_reason(), refusal.provider_reason().empty() ? "" : ")",
-                            refusal.message().empty() ? "" : ": ", refusal.message().substr(0, 500)));
+                            refusal.message().empty() ? "" : ": ", CutUtf8(refusal.message(), 500)));
   }
   switch (session.mode()) {
     case v1::MODE_SINGLE_SHOT:

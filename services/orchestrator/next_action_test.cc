@@ -166,6 +166,13 @@ std::vector<Situation> Situations() {
           .Compiled("b", "k2", false)
           .ToolFinished("b"),
       HasSubstr("say(2)"));
+  std::vector<llm::v1::ToolCall> many;
+  for (int i = 0; i < 17; ++i) many.push_back(Call(absl::StrCat("m", i), "bash", "{}"));
+  Log flood = Agent();
+  flood.Turn(Says("", many));
+  for (int i = 0; i < 16; ++i) flood.ToolStarted(many[i]).ToolFinished(many[i].id());
+  flood.ToolStarted(many[16]);
+  add("FloodOfCallsIsBounded", flood, HasSubstr("finish tool m16 error: This answer made 17 tool calls"));
   add("VerifyWithoutSourceTakesTheLastCompiled",
       Agent()
           .Turn(Says("", {a}))

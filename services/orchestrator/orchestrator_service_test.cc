@@ -247,6 +247,16 @@ TEST_F(OrchestratorTest, FailureOfAServiceEndsTheSessionWithItsCode) {
   EXPECT_THAT(last.failed().message(), HasSubstr("known: builtin"));
 }
 
+TEST_F(OrchestratorTest, FailureWithBrokenTextIsStoredAndReadBack) {
+  FakeBackends backends([](const rpc::CallContext&, const llm::v1::GenerateRequest&, int) {
+    return absl::InternalError("the provider says \xff\xfe");
+  });
+  Start(backends);
+  const v1::Session session = Finish(Submit(Request()));
+  EXPECT_EQ(session.state(), v1::SESSION_STATE_FAILED);
+  EXPECT_THAT(session.message(), HasSubstr("the provider says \xef\xbf\xbd"));
+}
+
 TEST_F(OrchestratorTest, KernelThatTheCompilerRefusesToReadIsTheModelsToMend) {
   FakeBackends backends(FakeBackends::Writes({"refused", "right"}));
   Start(backends);

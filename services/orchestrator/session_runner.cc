@@ -10,6 +10,7 @@
 #include "services/orchestrator/next_action.h"
 #include "services/orchestrator/prompts.h"
 #include "services/orchestrator/tools.h"
+#include "services/orchestrator/utf8.h"
 
 namespace nkiagent::orchestrator {
 namespace {
@@ -74,7 +75,7 @@ class Runner {
     SessionEvent event;
     event.mutable_failed()->set_service(failure_->service);
     event.mutable_failed()->set_code(std::string(rpc::CodeName(failure_->status.code())));
-    event.mutable_failed()->set_message(std::string(failure_->status.message()));
+    event.mutable_failed()->set_message(CleanUtf8(failure_->status.message()));
     logger_.Warn("session failed", {{"service", failure_->service},
                                     {"code", rpc::CodeName(failure_->status.code())},
                                     {"error", absl::string_view(failure_->status.message()).substr(0, 500)}});
@@ -230,7 +231,7 @@ class Runner {
       common::v1::Diagnostic* diagnostic = compiled->mutable_result()->add_diagnostics();
       diagnostic->set_severity(common::v1::SEVERITY_ERROR);
       diagnostic->set_rule("invalid_request");
-      diagnostic->set_message(std::string(response.status().message()));
+      diagnostic->set_message(CleanUtf8(response.status().message()));
     } else {
       return Note("compile", response.status());
     }

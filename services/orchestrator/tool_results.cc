@@ -10,6 +10,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
+#include "services/orchestrator/utf8.h"
 
 namespace nkiagent::orchestrator {
 namespace {
@@ -29,14 +30,6 @@ constexpr int kMaxDiagnostics = 8;
 constexpr int kMaxValueRows = 6;
 // What a kernel printed, quoted at most.
 constexpr size_t kMaxPrintedBytes = 1024;
-
-// Cuts at a character boundary of UTF-8.
-absl::string_view CutUtf8(absl::string_view text, size_t max_bytes) {
-  if (text.size() <= max_bytes) return text;
-  size_t end = max_bytes;
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
-  return text.substr(0, end);
-}
 
 std::string OneLine(absl::string_view text) {
   std::string line = absl::StrReplaceAll(text, {{"\r", ""}, {"\n", " "}, {"\t", " "}});

@@ -10,6 +10,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "services/orchestrator/utf8.h"
 
 namespace nkiagent::orchestrator {
 namespace {
@@ -98,7 +99,7 @@ bool IsTool(const std::string& name) { return name == kCompileTool || name == kV
 std::variant<ToolRequest, ToolProblem> ReadToolCall(const llm::v1::ToolCall& call,
                                                     const std::vector<std::string>& offered) {
   if (std::find(offered.begin(), offered.end(), call.name()) == offered.end()) {
-    return Problem(absl::StrCat("There is no tool named `", call.name().substr(0, 64),
+    return Problem(absl::StrCat("There is no tool named `", CutUtf8(call.name(), 64),
                                 "`. The tools are: ", absl::StrJoin(offered, ", "), "."));
   }
   if (static_cast<int64_t>(call.arguments_json().size()) > 2 * kMaxSourceBytes) {
@@ -122,7 +123,7 @@ std::variant<ToolRequest, ToolProblem> ReadToolCall(const llm::v1::ToolCall& cal
   request.kind = call.name() == kCompileTool ? ToolKind::kCompile : ToolKind::kVerify;
   for (const auto& [key, value] : arguments.items()) {
     if (key != "source" && key != "grid") {
-      return Problem(absl::StrCat("`", call.name(), "` has no argument `", key.substr(0, 64),
+      return Problem(absl::StrCat("`", call.name(), "` has no argument `", CutUtf8(key, 64),
                                   "`; it takes `source` and, optionally, `grid`. Nothing was run."));
     }
   }

@@ -95,6 +95,16 @@ INSTANTIATE_TEST_SUITE_P(
                             "at most 4194304"}),
     [](const auto& test) { return test.param.what; });
 
+TEST(ReadToolCall, SurvivesDeepNestingAndKeepsTextValid) {
+  EXPECT_TRUE(
+      std::holds_alternative<ToolProblem>(ReadToolCall(Call(kCompileTool, std::string(1 << 20, '[')), kAll)));
+  const std::string nested = std::string(1 << 20, '[') + std::string(1 << 20, ']');
+  EXPECT_TRUE(std::holds_alternative<ToolProblem>(ReadToolCall(Call(kCompileTool, nested), kAll)));
+  // 63 bytes, then a character of two: cutting at 64 would leave half of it.
+  const auto read = ReadToolCall(Call(std::string(63, 'x') + "\xc3\xa4", "{}"), kAll);
+  EXPECT_THAT(std::get<ToolProblem>(read).text, HasSubstr(std::string(63, 'x') + "`."));
+}
+
 TEST(DefinesFunction, KnowsDefinitionsFromMentions) {
   EXPECT_TRUE(DefinesFunction("import x\n\n  def  nki_kernel (a):", "nki_kernel"));
   EXPECT_TRUE(DefinesFunction("nki_kernel = nki.jit(f)", "nki_kernel"));
