@@ -17,6 +17,10 @@ from .placement import memory_of
 from .tile import Tensor, check_scope, fresh, mark, memory_error, on_chip, partition_limit, settle
 
 
+# A comprehension has a frame of its own and is still part of the function around it.
+_COMPREHENSIONS = ("<listcomp>", "<genexpr>", "<dictcomp>", "<setcomp>")
+
+
 class ParDim(int):
     """nl.par_dim(n): marks the partition axis in a shape."""
 
@@ -127,6 +131,8 @@ def _hbm_buffer(
 
 
 def _check_kernel_level(trace: object, frame: object) -> None:
+    while frame is not None and frame.f_code.co_name in _COMPREHENSIONS:
+        frame = frame.f_back
     where = ""
     if trace.scope is not None:
         where = "in a branch" if trace.scope.kind == "if" else f"inside loop '{trace.scope.name}'"

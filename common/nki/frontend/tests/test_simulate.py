@@ -1,0 +1,112 @@
+"""Kernels in the caller's own process: nki.jit, nki.simulate_kernel and relatives, with NumPy arrays."""
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+import neuronxcc.nki as nki
+import neuronxcc.nki.language as nl
+import neuronxcc.nki.typing as nt
+from nki_frontend.errors import NkiError
+from nki_frontend.simulate import KernelError
+
+
+def _scale(x, factor=2.0, *, offset=None):
+    out = nl.ndarray(x.shape, dtype=x.dtype, buffer=nl.shared_hbm)
+    tile = nl.load(x) * factor
+    if offset is not None:
+        tile = tile + nl.load(offset)
+    nl.store(out, tile)
+    return out
+
+
+scale = nki.jit(_scale)
+X = np.random.default_rng(0).standard_normal((64, 32), dtype=np.float32)
+
+
+def test_a_call_gives_an_array_back():
+    np.testing.assert_allclose(scale(X, 3.0), X * 3)
+
+
+def test_arrays_by_keyword_are_tensors_and_other_values_constants():
+    np.testing.assert_allclose(scale(x=X, offset=X), X * 3, rtol=1e-6)
+
+
+@pytest.mark.parametrize("decorate", [nki.baremetal, nki.baremetal(), nki.jit(mode="simulation"), nki.trace])
+def test_every_mode_runs_here(decorate):
+    np.testing.assert_allclose(decorate(_scale)(X), X * 2)
+    np.testing.assert_allclose(nki.simulate_kernel(decorate(_scale), X), X * 2)
+
+
+@pytest.mark.parametrize("decorate", [nki.benchmark, nki.benchmark(warmup=5, iters=10), nki.profile])
+def test_measurements_need_a_device(decorate):
+    with pytest.raises(RuntimeError, match="Neuron device"):
+        decorate(_scale)[2](X)
+
+
+def test_a_grid_and_bfloat16():
+    @nki.jit
+    def twice(x):
+        out = nl.ndarray(x.shape, dtype=x.dtype, buffer=nl.shared_hbm)
+        rows = nl.ds(nl.program_id(0) * 16, 16)
+        nl.store(out[rows, :], nl.load(x[rows, :]) * 2)
+        return out
+
+    x = X.astype(ml_dtypes.bfloat16)
+    np.testing.assert_array_equal(twice[nl.spmd_dim(2, nl.nc(2))](x), x * 2)
+
+
+def test_several_results_and_a_closure():
+    step = 5
+
+    @nki.jit
+    def both(x):
+        a, b = (nl.ndarray(x.shape, dtype=x.dtype, buffer=nl.shared_hbm) for _ in range(2))
+        tile = nl.load(x)
+        nl.store(a, tile + step)
+        nl.store(b, tile - step)
+        return a, b
+
+    a, b = both(X)
+    np.testing.assert_allclose(a - b, np.full_like(X, 10), rtol=1e-5)
+
+
+def test_an_argument_in_place():
+    @nki.jit
+    def clear(x: nt.mutable_tensor):
+        nl.store(x[0:8, :], 0.0)
+        return x
+
+    got = clear(X)
+    np.testing.assert_array_equal(got, np.vstack([np.zeros((8, 32)), X[8:]]))
+
+
+def test_a_broken_kernel_tells_its_diagnostics():
+    @nki.jit
+    def broken(x):
+        return nl.exp(x)
+
+    with pytest.raises(KernelError, match="err_unsupported_memory") as caught:
+        broken(X)
+    assert caught.value.diagnostics[0].line == _line_of("return nl.exp(x)")
+
+
+def test_rules_of_whole_programs_are_judged():
+    @nki.jit
+    def outside(x):
+        out = nl.ndarray(x.shape, dtype=x.dtype, buffer=nl.shared_hbm)
+        nl.store(out, nl.load(x[nl.ds(8, 64), :]))
+        return out
+
+    with pytest.raises(KernelError, match="err_tensor_access_out_of_bound"):
+        outside(X)
+
+
+def test_calls_outside_of_a_kernel_are_refused():
+    with pytest.raises(NkiError, match="err_nki_api_outside_of_nki_kernel"):
+        nl.zeros((128, 1), nl.float32)
+
+
+def _line_of(text: str) -> int:
+    with open(__file__) as file:
+        return next(n for n, line in enumerate(file, 1) if text in line)
