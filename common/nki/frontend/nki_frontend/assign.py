@@ -174,7 +174,7 @@ def _redirect(target: Tensor, value: Tensor) -> bool:
     def undo() -> None:
         written = instr.dst[position]
         instr.dst[position] = own
-        where = instr.body.index(instr)
+        where = place_of(instr, instr.body)
         source = Access(own.buffer, own.shape, own.index, written.mask)
         copy = Instr(OPCODE["tensor_copy"], 0, [written], [source], {}, instr.loc, instr.body)
         instr.body.insert(where + 1, copy)
@@ -182,6 +182,14 @@ def _redirect(target: Tensor, value: Tensor) -> bool:
     value.redirect = undo
     value.producer = None
     return True
+
+
+def place_of(node: object, body: list) -> int:
+    """Where a node stands in a loop body; looked for from the end, near which it usually is."""
+    at = len(body) - 1
+    while body[at] is not node:
+        at -= 1
+    return at
 
 
 def _can_write(instr: Instr, dst: Access) -> bool:
@@ -285,7 +293,7 @@ def _accumulate(target: Tensor, value: Tensor) -> bool:
         written = instr.dst[position]
         instr.attrs.pop("accumulate")
         instr.dst[position] = own
-        where = instr.body.index(instr)
+        where = place_of(instr, instr.body)
         trace = current()
         temporary = Tensor(trace.new_buffer(SBUF, dtypes.float32, own.shape, name="product", loc=instr.loc))
         middle = on_chip(temporary, "product")
@@ -314,7 +322,7 @@ def need_zero(storage: context.Buffer) -> None:
         body, at_instr = storage.lazy_zero
         storage.lazy_zero = None
         instrs = zero_fill(storage, storage.loc)
-        where = 0 if at_instr is None else next(i for i, n in enumerate(body) if n is at_instr) + 1
+        where = 0 if at_instr is None else place_of(at_instr, body) + 1
         for n in instrs:
             if isinstance(n, Instr):
                 n.body = body

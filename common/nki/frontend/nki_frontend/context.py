@@ -306,7 +306,7 @@ class Trace:
         if loc is None or not name:
             frame = user_frame()
             loc = loc or frame_location(frame)
-            name = name or _assigned_name(frame) or BUFFER_NAME[buffer]
+            name = name or _assigned_name(frame) or ("tile" if not is_hbm(buffer) else BUFFER_NAME[buffer])
         return Buffer(
             self.unique_name(name),
             buffer,

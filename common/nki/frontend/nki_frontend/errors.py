@@ -61,6 +61,12 @@ class NkiError(Exception):
         )
 
 
+class MissingApi(AttributeError):
+    """A name that the SDK's modules and objects do not have; `hint` names those that it may have meant."""
+
+    hint = ""
+
+
 class Retrace(BaseException):
     """Ends a trace that has to start again with some loops unrolled. Not an Exception, so kernels can't
     catch it by accident.

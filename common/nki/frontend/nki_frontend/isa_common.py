@@ -116,7 +116,9 @@ def same_shape(a: Access, b: Access, what: str, free_only: bool = True) -> Acces
             f"operand {what} has shape {b.shape}, the other operand {a.shape}",
             limit=a.shape,
             actual=b.shape,
-            hint="ISA calls don't broadcast: use .broadcast_to",
+            hint="one value for each partition goes with nisa.tensor_scalar; else use .broadcast_to"
+            if all(n == 1 for n in b.shape[1:])
+            else "ISA calls don't broadcast: use .broadcast_to",
         )
     return fitted
 

@@ -12,16 +12,10 @@ import numpy as np
 
 from . import context, dtypes
 from .context import Options
-from .errors import NkiError
+from .errors import MissingApi, NkiError
 from .tracer import TensorSpec, Traced, trace_kernel
 
 _MODES = ("auto", "trace", "torchxla", "jax", "baremetal", "benchmark", "simulation", "profile")
-
-
-class MissingApi(AttributeError):
-    """A name that neuronxcc.nki does not have."""
-
-    hint = ""
 
 
 def missing_attribute(module: Any, name: str) -> AttributeError:

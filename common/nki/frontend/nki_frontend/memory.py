@@ -16,7 +16,6 @@ from .expr import Expr
 from .placement import memory_of
 from .tile import Tensor, check_scope, fresh, mark, memory_error, on_chip, partition_limit, settle
 
-
 # A comprehension has a frame of its own and is still part of the function around it.
 _COMPREHENSIONS = ("<listcomp>", "<genexpr>", "<dictcomp>", "<setcomp>")
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import numpy as np
 
 from . import context, dtypes
 from .context import Access, Buffer, current
-from .errors import NkiError
+from .errors import MissingApi, NkiError
 from .expr import Expr
 from .indexing import parse, substitute
 
@@ -122,6 +123,16 @@ class Tensor:
             hint="sizes, indices and loop bounds must be Python numbers; a [P, 1] integer tile can index "
             "the partition axis of nl.load, nl.store and nisa.dma_copy",
         )
+
+    def __getattr__(self, name: str) -> object:
+        error = MissingApi(f"'tensor' object has no attribute '{name}'")
+        if name in getattr(sys.modules.get("neuronxcc.nki.language"), "__all__", ()):
+            error.hint = f"use nl.{name}(tile, ...)"
+        elif name == "T":
+            error.hint = "use nl.transpose(tile)"
+        else:
+            error.hint = "tensors have shape, dtype, reshape, broadcast_to, expand_dims, astype"
+        raise error
 
     __int__ = __index__ = __float__ = __complex__ = __array__ = _no_value
 

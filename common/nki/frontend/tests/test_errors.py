@@ -423,3 +423,9 @@ def test_a_long_vector_is_pointed_to_a_row():
     traced = trace(body("t = nl.load(x.reshape((65536,)))\nnl.store(out, nl.load(x))"), [X])
     assert rules(traced) == ["err_num_partition_exceed_arch_limit"]
     assert "reshape((1, 65536))" in traced.diagnostics[0].hint
+
+
+def test_methods_that_tiles_do_not_have_are_pointed_to_nl():
+    traced = trace(body("nl.store(out, nl.load(x).sum(axis=1))"), [X])
+    assert rules(traced) == ["err_unknown_nki_api"]
+    assert "nl.sum" in traced.diagnostics[0].hint
