@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <fstream>
 #include <utility>
 
 #include "absl/cleanup/cleanup.h"
@@ -166,10 +167,37 @@ bool SetCapabilities(uint64_t mask) {
   return syscall(SYS_capset, &header, data) == 0;
 }
 
-// From root to an ordinary user who may still unmount, until Jail::Close.
+// Whether this process can become user `id` after mounting: root with the capabilities to do so, in a user
+// namespace that has such a user. Root of a container often is neither; it goes the way of an ordinary user.
+bool CanMountAndBecome(uint32_t id) {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct data[2] = {};
+  if (geteuid() != 0 || syscall(SYS_capget, &header, data) != 0) {
+    return false;
+  }
+  for (const int capability : {CAP_SYS_ADMIN, CAP_SETUID, CAP_SETGID, CAP_SETPCAP}) {
+    if ((data[capability / 32].effective >> (capability % 32) & 1) == 0) {
+      return false;
+    }
+  }
+  std::ifstream map("/proc/self/uid_map");
+  uint64_t inside = 0;
+  uint64_t outside = 0;
+  uint64_t count = 0;
+  while (map >> inside >> outside >> count) {
+    if (id >= inside && id - inside < count) {
+      return true;
+    }
+  }
+  return false;
+}
+
+// From root to an ordinary user who, until Jail::Close, may still unmount, and read what only root can read:
+// imports come from wherever root has installed them.
 absl::Status DropRoot(uint32_t id) {
   if (prctl(PR_SET_KEEPCAPS, 1) != 0 || setgroups(0, nullptr) != 0 || setresgid(id, id, id) != 0 ||
-      setresuid(id, id, id) != 0 || !SetCapabilities(uint64_t{1} << CAP_SYS_ADMIN)) {
+      setresuid(id, id, id) != 0 ||
+      !SetCapabilities(uint64_t{1} << CAP_SYS_ADMIN | uint64_t{1} << CAP_DAC_READ_SEARCH)) {
     return Failure(absl::StrCat("becoming user ", id));
   }
   // Changing users hides /proc/self from its owner, and children must write their uid_map there.
@@ -257,7 +285,8 @@ absl::StatusOr<Jail> Jail::Enter(const JailOptions& options) {
   const gid_t gid = getegid();
   // Root needs no user namespace for its mounts, and without one it can still become an ordinary user
   // afterwards.
-  if (unshare(uid == 0 ? CLONE_NEWNS : CLONE_NEWUSER | CLONE_NEWNS) != 0) {
+  const bool root = CanMountAndBecome(options.unprivileged_id);
+  if (unshare(root ? CLONE_NEWNS : CLONE_NEWUSER | CLONE_NEWNS) != 0) {
     return Failure("a mount namespace for the worker");
   }
   Jail jail;
@@ -265,7 +294,7 @@ absl::StatusOr<Jail> Jail::Enter(const JailOptions& options) {
   if (!jail.proc_.valid()) {
     return Failure("opening /proc");
   }
-  if (uid != 0) {
+  if (!root) {
     if (absl::Status status = MapIds(jail.proc_fd(), options.unprivileged_id, uid, gid); !status.ok()) {
       return status;
     }
@@ -303,7 +332,7 @@ absl::StatusOr<Jail> Jail::Enter(const JailOptions& options) {
   if (mount_setattr(AT_FDCWD, "/", 0, &attributes, sizeof(attributes)) != 0) {
     return Failure("making the root read-only");
   }
-  if (uid == 0) {
+  if (root) {
     if (absl::Status status = DropRoot(options.unprivileged_id); !status.ok()) {
       return status;
     }

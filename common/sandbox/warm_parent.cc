@@ -20,9 +20,9 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/rpc/logging.h"
 #include "common/sandbox/output_buffer.h"
 #include "common/sandbox/shared_memory.h"
-#include "spdlog/spdlog.h"
 
 namespace nkiagent::sandbox {
 namespace {
@@ -43,6 +43,8 @@ std::vector<char*> Pointers(const std::vector<std::string>& strings) {
   pointers.push_back(nullptr);
   return pointers;
 }
+
+rpc::Logger Log() { return rpc::Logger::Get("sandbox"); }
 
 // For waiting. Capped because the standard library's clocks overflow on an infinite deadline.
 std::chrono::system_clock::time_point Until(absl::Time deadline) {
@@ -233,7 +235,7 @@ absl::StatusOr<Outcome> WarmParent::Run(const Request& request, absl::Time deadl
       SendCancel(message.id);
       if (!changed_.wait_until(lock, Until(absl::Now() + kCancelGrace), done)) {
         // The manager sees the socket close, tells all calls, and starts another parent.
-        spdlog::error("sandbox {}: the parent doesn't answer, ending it", options_.name);
+        Log().Error("the parent doesn't answer, ending it", {{"role", options_.name}, {"pid", pid_}});
         if (pid_ > 0) {
           kill(pid_, SIGKILL);
         }
@@ -380,8 +382,7 @@ absl::Status WarmParent::HandlePacket(Packet packet) {
         state_ = State::kServing;
       }
       changed_.notify_all();
-      spdlog::info("sandbox {}: parent {} is ready at level {}", options_.name, pid_,
-                   std::string(LevelName(level_)));
+      Log().Info("parent is ready", {{"role", options_.name}, {"pid", pid_}, {"level", LevelName(level_)}});
       return absl::OkStatus();
     }
     case MessageType::kEnd: {
@@ -519,7 +520,7 @@ bool WarmParent::MayRestart(absl::Status why) {
   state_ = State::kRestarting;
   ++restarts_;
   restart_times_.push_back(now);
-  spdlog::warn("sandbox {}: restarting the parent: {}", options_.name, std::string(why.message()));
+  Log().Warn("restarting the parent", {{"role", options_.name}, {"why", why.message()}});
   return true;
 }
 
