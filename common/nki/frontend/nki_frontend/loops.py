@@ -163,20 +163,20 @@ def sequential_range(*args, **kwargs) -> LoopRange:
     return LoopRange("nl.sequential_range", SEQUENTIAL, args)
 
 
-def static_range(*args) -> Iterator[int]:
-    """Loop unrolled while tracing."""
+def static_range(*args: object) -> range:
+    """Loop unrolled while tracing: no loop of the program, so its tiles live on behind it."""
     current()
     start, stop, step = _bounds("nl.static_range", args)
-    return _StaticRange(range(start, stop, step), "nl.static_range")
+    return range(start, stop, step)
 
 
 def python_range(*args) -> Iterator[int]:
     """What `for ... in range(...)` of a kernel becomes: unrolled, with the scope rules of every loop."""
     values = range(*args)
-    return values if context.maybe_current() is None else _StaticRange(values, "range")
+    return values if context.maybe_current() is None else _PythonRange(values, "range")
 
 
-class _StaticRange:
+class _PythonRange:
     def __init__(self, values: range, name: str):
         self._values = values
         self._name = name
@@ -185,10 +185,10 @@ class _StaticRange:
         return len(self._values)
 
     def __iter__(self) -> Iterator[int]:
-        return _static(self._values, self._name, user_frame())
+        return _unrolled_python(self._values, self._name, user_frame())
 
 
-def _static(values: range, name: str, frame: object) -> Iterator[int]:
+def _unrolled_python(values: range, name: str, frame: object) -> Iterator[int]:
     trace = current()
     loc, variable, scope = frame_location(frame), loop_name(frame), None
     try:

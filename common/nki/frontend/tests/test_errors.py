@@ -350,6 +350,11 @@ def test_python_range_has_the_scope_rules_of_every_loop():
     assert "err_local_variable_used_out_of_scope" in rules(trace(source, [X]))
 
 
+def test_a_static_range_is_no_scope():
+    source = body("t = nl.load(x)\nfor i in nl.static_range(2):\n    t = nl.exp(t)\nnl.store(out, t)")
+    assert trace(source, [X]).ok
+
+
 def test_block_dimensions_are_warned_about():
     source = body(
         "t = nl.ndarray((2, nl.par_dim(128), 512), nl.float32)\nt[0] = nl.load(x)\nnl.store(out, t[0])"
