@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 
 import _nki
@@ -18,6 +19,10 @@ from .tile import Tensor, check_scope, fresh, mark, memory_error, on_chip, parti
 
 # A comprehension has a frame of its own and is still part of the function around it.
 _COMPREHENSIONS = ("<listcomp>", "<genexpr>", "<dictcomp>", "<setcomp>")
+
+
+# What ir/validate.h accepts.
+_MAX_RANK, _MAX_ELEMENTS = 8, 1 << 32
 
 
 class ParDim(int):
@@ -48,12 +53,20 @@ def _shape(shape: object) -> tuple[tuple, int]:
                 "err_tensor_shape", f"a tensor can't have an axis of size {n}", limit="size >= 1", actual=n
             )
         out.append(n)
+    if len(out) > _MAX_RANK or math.prod(out) > _MAX_ELEMENTS:
+        raise NkiError(
+            "err_tensor_shape",
+            f"a tensor of shape {tuple(out)}",
+            limit=f"{_MAX_RANK} axes and {_MAX_ELEMENTS} elements",
+            actual=f"{len(out)} axes and {math.prod(out)} elements",
+        )
     return tuple(out), axis
 
 
 def declare(shape: object, dtype: object, buffer: object, name: str, what: str) -> tuple[Tensor, bool]:
     """A new uninitialised tensor; also tells whether it has a manual placement."""
     trace = current()
+    name = str(name)
     sizes, axis = _shape(shape)
     kind = normalize_dtype(dtype, what)
     memory, placement = memory_of(buffer)

@@ -269,8 +269,8 @@ def _finish(trace: Trace, grid: tuple, error: Diagnostic | None) -> Traced:
     """
     diagnostics: list[Diagnostic] = []
     program = None
-    split_wide(trace.body)
     try:
+        split_wide(trace.body)
         if error is not None:
             for b in trace.outputs:
                 b.role = LOCAL
@@ -279,9 +279,13 @@ def _finish(trace: Trace, grid: tuple, error: Diagnostic | None) -> Traced:
         if error is None or error.rule != "err_program_too_large":
             found, program = _nki.build(lower(trace, grid), complete=error is None)
         diagnostics = [Diagnostic(**d) for d in found]
-    except (ValueError, OverflowError) as e:
+    except MemoryError:
+        raise
+    except Exception as e:  # noqa: BLE001  numbers past the program's limits, or a kernel that meddled with the trace
         if error is None:
-            error = Diagnostic("error", "err_invalid_program", str(e).removeprefix("invalid program: "))
+            text = str(e).removeprefix("invalid program: ")
+            rule = "err_program_too_large" if "exceed the limit" in text else "err_invalid_program"
+            error = Diagnostic("error", rule, text)
     if trace.manual:
         _unallocated_bias(trace.body, diagnostics)
     diagnostics = _distinct(diagnostics)
