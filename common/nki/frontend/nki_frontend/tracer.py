@@ -360,6 +360,8 @@ def _python_error(e: BaseException, rule: str = "", message: str = "", hint: str
     if not detail and line and name == "AssertionError":
         detail = linecache.getline(frame.f_code.co_filename, line).strip()
     text = message or (detail if name == "MissingApi" else f"{name}: {detail}" if detail else name)
+    if not hint and isinstance(e, ModuleNotFoundError) and (e.name or "").partition(".")[0] == "nki":
+        hint = "SDK 2.24 is meant: import neuronxcc.nki as nki"
     if not hint and "__array_ufunc__" in detail and line:
         called = re.search(r"\bnp\.(\w+)|\bnumpy\.(\w+)", linecache.getline(frame.f_code.co_filename, line))
         function = next((g for g in called.groups() if g), "") if called else ""

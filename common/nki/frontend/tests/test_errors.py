@@ -434,3 +434,9 @@ def test_methods_that_tiles_do_not_have_are_pointed_to_nl():
     traced = trace(body("nl.store(out, nl.load(x).sum(axis=1))"), [X])
     assert rules(traced) == ["err_unknown_nki_api"]
     assert "nl.sum" in traced.diagnostics[0].hint
+
+
+def test_the_newer_dialect_is_named():
+    traced = trace("import nki\n" + body("nl.store(out, nl.load(x))"), [X])
+    assert rules(traced) == ["err_python_import"]
+    assert "neuronxcc.nki" in traced.diagnostics[0].hint
