@@ -51,9 +51,19 @@ bool Prepare(Context& context, const InstrPlan& plan, const AccessPlan& a, int64
   return LoadTile(context, plan, a, 0.0f, m->p);
 }
 
+// Threads are ours to place: OpenBLAS works on the one that calls it.
+void KeepBlasOnOneThread() {
+  static const bool once = [] {
+    openblas_set_num_threads(1);
+    return true;
+  }();
+  static_cast<void>(once);
+}
+
 }  // namespace
 
 bool FastMatmul(Context& context, const InstrPlan& plan, Team* team) {
+  KeepBlasOnOneThread();
   const AccessPlan& stationary = plan.src[0];
   const AccessPlan& moving = plan.src[1];
   const AccessPlan& dst = plan.dst[0];

@@ -132,17 +132,19 @@ bool Machine::RunInParallel(Context& context, const LoopPlan& loop) {
   Registers last_registers;
   const int64_t grain = std::max<int64_t>(1, loop.trips / (team_->size() * kPiecesPerMember));
   context.loops.push_back(loop.symbol);
+  // The other members start from what this one has, copied before it moves on.
+  for (const auto& other : contexts_) {
+    if (other.get() == &context) continue;
+    other->symbols = context.symbols;
+    other->loops = context.loops;
+    other->registers = context.registers;
+    for (const ir::TensorId id : loop.shared) {
+      other->tensors[static_cast<size_t>(id)] = context.tensors[static_cast<size_t>(id)];
+    }
+  }
   in_parallel_ = true;
   team_->Run([&](int member) {
     Context& mine = *contexts_[static_cast<size_t>(member)];
-    if (&mine != &context) {
-      mine.symbols = context.symbols;
-      mine.loops = context.loops;
-      mine.registers = context.registers;
-      for (const ir::TensorId id : loop.shared) {
-        mine.tensors[static_cast<size_t>(id)] = context.tensors[static_cast<size_t>(id)];
-      }
-    }
     while (true) {
       const int64_t begin = next.fetch_add(grain, std::memory_order_relaxed);
       const int64_t end = std::min(begin + grain, loop.trips);
