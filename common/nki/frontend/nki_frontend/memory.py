@@ -371,6 +371,8 @@ def store(dst: object, value: object, *, mask: object = None) -> None:
         from .elementwise import index_tile
 
         value = index_tile(value)
+    if len(dst.shape) == 1 and isinstance(value, Tensor) and value.shape == (1, *dst.shape):
+        dst = dst.reshape((1, dst.shape[0]))  # a row goes into a vector as it stands
     target = hbm_access(dst, "dst of nl.store", mask)
     if number is not None:
         current().emit("dma_copy", [target], [(number[0], dtypes.number(dst.dtype))])

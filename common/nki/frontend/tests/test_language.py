@@ -346,3 +346,9 @@ def test_mutable_argument_is_an_output():
     )
     traced = trace(source, [X])
     assert traced.ok and traced.outputs[0].name == "x", traced.diagnostics
+
+
+@pytest.mark.parametrize("view", ["nl.load(x.reshape((1, 40)))", "nl.load(x)"])
+def test_a_vector_is_written_from_a_row_or_a_column(view):
+    source = body(f"nl.store(out, {view} * 2.0)")
+    close(run(source, [X[0]])[0], X[0] * 2)
