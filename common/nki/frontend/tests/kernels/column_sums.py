@@ -1,8 +1,9 @@
 """Sums over rows by a product with a column of ones, accumulated over row tiles."""
 
+import numpy as np
+
 import neuronxcc.nki as nki
 import neuronxcc.nki.language as nl
-import numpy as np
 
 
 @nki.jit

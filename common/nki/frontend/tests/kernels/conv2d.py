@@ -1,9 +1,10 @@
 """Convolution as a sum of matmuls over the window: weights are turned on load, the image is indexed with shifts."""
 
+import numpy as np
+
 import neuronxcc.nki as nki
 import neuronxcc.nki.isa as nisa
 import neuronxcc.nki.language as nl
-import numpy as np
 
 
 @nki.jit

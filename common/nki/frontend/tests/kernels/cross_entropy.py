@@ -1,9 +1,10 @@
 """Cross entropy of rows of logits: the label's column is found by comparing an iota with the label."""
 
+import numpy as np
+
 import neuronxcc.nki as nki
 import neuronxcc.nki.isa as nisa
 import neuronxcc.nki.language as nl
-import numpy as np
 
 
 @nki.jit

@@ -1,8 +1,9 @@
 """A recurrent cell: a state outside of a sequential loop, changed in every iteration."""
 
+import numpy as np
+
 import neuronxcc.nki as nki
 import neuronxcc.nki.language as nl
-import numpy as np
 
 
 @nki.jit
