@@ -17,6 +17,18 @@ double Held(double value, DType dtype) {
   return value;
 }
 
+// Beyond this a tensor isn't real, and products of its sizes might overflow.
+constexpr int64_t kMaxElements = int64_t{1} << 40;
+
+bool IsReal(const Dims& dims) {
+  int64_t elements = 1;
+  for (int64_t d : dims) {
+    if (d < 1 || d > kMaxElements / elements) return false;
+    elements *= d;
+  }
+  return true;
+}
+
 }  // namespace
 
 void Builder::Fail(std::string message) {
@@ -44,6 +56,12 @@ Tensor Builder::Number(double value, DType dtype, Dims dims) {
 }
 
 Tensor Builder::Emit(Op op, const Dims& result_dims) {
+  bool real = IsReal(op.dims);
+  for (const Operand& operand : op.operands) real = real && IsReal(operand.view.dims);
+  if (!real) {
+    Fail("tensors without elements, or with too many, are not supported");
+    return Number(0, op.dtype, result_dims);
+  }
   op.origin = origin_;
   op.label = std::exchange(label_, "");
   op.destination = ContiguousView(result_dims);
@@ -190,7 +208,7 @@ Tensor Builder::Materialise(const Tensor& x) {
 
 Tensor Builder::ReshapeTo(const Tensor& x, const Dims& dims) {
   if (failed()) return x;
-  if (ElementCount(dims) != ElementCount(x.view.dims)) {
+  if (!IsReal(dims) || ElementCount(dims) != ElementCount(x.view.dims)) {
     Fail(absl::StrCat("[", absl::StrJoin(x.view.dims, ", "), "] can't become [", absl::StrJoin(dims, ", "),
                       "]"));
     return x;
@@ -208,6 +226,10 @@ Tensor Builder::ReshapeTo(const Tensor& x, const Dims& dims) {
 
 Tensor Builder::ExpandTo(const Tensor& x, const Dims& dims) {
   if (failed()) return x;
+  if (!IsReal(dims)) {
+    Fail(absl::StrCat("[", absl::StrJoin(dims, ", "), "] is no shape to expand to"));
+    return x;
+  }
   return Widen(x, dims);
 }
 
@@ -224,7 +246,7 @@ Tensor Builder::Slice(const Tensor& x, int axis, int64_t start, int64_t step, in
   Tensor result = x;
   result.view.offset += start * x.view.strides[axis];
   result.view.dims[axis] = count;
-  result.view.strides[axis] *= step;
+  if (count > 1) result.view.strides[axis] *= step;
   if (x.immediate.has_value()) result.view.offset = 0;
   return result;
 }
@@ -248,6 +270,11 @@ Tensor Builder::Concat(const std::vector<Tensor>& pieces, int axis, DType dtype)
   Dims dims = pieces.front().view.dims;
   dims[axis] = 0;
   for (const Tensor& piece : pieces) dims[axis] += piece.view.dims[axis];
+  if (!std::all_of(pieces.begin(), pieces.end(), [](const Tensor& p) { return IsReal(p.view.dims); }) ||
+      !IsReal(dims)) {
+    Fail("tensors without elements can't be joined");
+    return Number(0, dtype, dims);
+  }
   const Dims strides = ContiguousStrides(dims);
   const int value = static_cast<int>(program_.values.size());
   program_.values.push_back({origin_.empty() ? "value" : origin_, dtype, dims});

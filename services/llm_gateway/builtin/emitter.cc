@@ -11,6 +11,9 @@
 namespace nkiagent::builtin {
 namespace {
 
+// A longer kernel would take the compiler minutes, and nobody would read it.
+constexpr size_t kMaxKernelLines = 20000;
+
 KernelNames MakeNames(const Program& program, const StagedProgram& staged) {
   KernelNames names;
   names.hbm.resize(program.values.size());
@@ -85,6 +88,10 @@ absl::StatusOr<KernelText> EmitKernel(const KernelPlan& plan) {
     offsets.push_back(body.line_count());
     const absl::Status status = emitter->Emit(&body);
     if (!status.ok()) return status;
+    if (body.line_count() > kMaxKernelLines) {
+      return absl::UnimplementedError(
+          absl::StrCat("the kernel would have more than ", kMaxKernelLines, " lines"));
+    }
   }
   body.Blank();
   body.Line(absl::StrCat("return ", absl::StrJoin(results, ", ")));

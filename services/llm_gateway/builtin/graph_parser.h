@@ -15,7 +15,7 @@ namespace nkiagent::builtin {
 // Bounds of what is read. A Transformer layer has some 60 nodes and 8 KiB of text.
 struct GraphLimits {
   size_t max_text_bytes = size_t{1} << 20;
-  size_t max_lines = 8192;
+  size_t max_lines = 4096;
   size_t max_nesting = 8;
   size_t max_list_entries = 4096;
   size_t max_rank = 8;  // intermediates; kernel arguments have at most 4 axes

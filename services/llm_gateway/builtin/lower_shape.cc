@@ -9,6 +9,9 @@
 namespace nkiagent::builtin {
 namespace {
 
+// More pieces than this would be more stages than any kernel has.
+constexpr int64_t kMaxPieces = 1024;
+
 int Rank(const Tensor& x) { return static_cast<int>(x.view.dims.size()); }
 
 Tensor Permuted(NodeLowering& n) {
@@ -114,6 +117,10 @@ std::vector<Tensor> Split(NodeLowering& n) {
       n.builder().Fail(absl::StrCat("split size ", size, " is not positive"));
       return {x};
     }
+    if (total / size >= kMaxPieces) {
+      n.builder().Fail(absl::StrCat("a split into more than ", kMaxPieces, " pieces is not supported"));
+      return {x};
+    }
     for (int64_t start = 0; start < total; start += size) sizes.push_back(std::min(size, total - start));
   }
   return Cut(n, x, axis, sizes);
@@ -124,6 +131,10 @@ std::vector<Tensor> Unbind(NodeLowering& n) {
   const Tensor x = n.TensorAt(0, "self");
   const int axis = n.Axis(n.IntOr(1, "dim", 0), x.view.dims.size());
   if (Rank(x) == 0) return {x};
+  if (x.view.dims[axis] > kMaxPieces) {
+    n.builder().Fail(absl::StrCat("a split into more than ", kMaxPieces, " pieces is not supported"));
+    return {x};
+  }
   std::vector<Tensor> pieces = Cut(n, x, axis, std::vector<int64_t>(x.view.dims[axis], 1));
   for (Tensor& piece : pieces) piece = n.builder().DropAxis(piece, axis);
   return pieces;
@@ -132,6 +143,10 @@ std::vector<Tensor> Unbind(NodeLowering& n) {
 Tensor Joined(NodeLowering& n, bool stack) {
   std::vector<Tensor> pieces = n.TensorsAt(0, "tensors");
   if (pieces.empty() || n.builder().failed()) return Builder::Number(0, n.dtype(), n.dims());
+  if (!stack && pieces.front().view.dims.empty()) {
+    n.builder().Fail("tensors of rank 0 can't be joined");
+    return pieces.front();
+  }
   const int axis = n.Axis(n.IntOr(1, "dim", 0), pieces.front().view.dims.size() + (stack ? 1 : 0));
   for (Tensor& piece : pieces) {
     if (stack) piece = n.builder().InsertAxis(piece, axis);
@@ -172,6 +187,10 @@ Tensor Repeated(NodeLowering& n) {
   }
   for (size_t i = 0; i < times.size(); ++i) {
     const int64_t size = 2 * i + 1 < x.view.dims.size() ? x.view.dims[2 * i + 1] : 1;
+    if (times[i] < 1 || times[i] > INT32_MAX) {
+      n.builder().Fail(absl::StrCat(times[i], " is no number of repeats"));
+      return x;
+    }
     wide.push_back(times[i]);
     wide.push_back(size);
     flat.push_back(times[i] * size);

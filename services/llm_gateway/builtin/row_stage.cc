@@ -87,18 +87,20 @@ std::vector<int> RowStageEmitter::PassOfOps() const {
 std::vector<bool> RowStageEmitter::NeededIn(int pass) const {
   const std::vector<int>& ops = stage().stage.ops;
   std::vector<bool> needed(ops.size(), false);
+  std::map<int, size_t> producers;  // of values that are computed anew in each pass
+  for (size_t j = 0; j < ops.size(); ++j) {
+    const Op& op = program().ops[ops[j]];
+    if (!IsRowOp(j) && !IsReduction(op.fn)) producers[op.result] = j;
+  }
   for (size_t i = ops.size(); i-- > 0;) {
     const Op& op = program().ops[ops[i]];
     if (IsRowOp(i)) continue;
     const bool is_root = pass_of_[i] == pass && (IsReduction(op.fn) || AccessOf(ops[i], -1).is_store);
     if (!is_root && !needed[i]) continue;
     needed[i] = true;
-    for (size_t j = 0; j < i; ++j) {
-      const Op& producer = program().ops[ops[j]];
-      if (IsRowOp(j) || IsReduction(producer.fn)) continue;
-      for (const Operand& operand : op.operands) {
-        if (!operand.immediate.has_value() && operand.value == producer.result) needed[j] = true;
-      }
+    for (const Operand& operand : op.operands) {
+      const auto producer = operand.immediate.has_value() ? producers.end() : producers.find(operand.value);
+      if (producer != producers.end()) needed[producer->second] = true;
     }
   }
   return needed;
