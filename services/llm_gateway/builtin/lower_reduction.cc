@@ -21,6 +21,7 @@ int64_t Extent(const Dims& dims, const std::vector<bool>& reduced) {
 
 // As Builder::Reduce, in two steps where every axis is reduced and the tensor is large. Not for kMean.
 Tensor ReduceAll(Builder& b, Fn fn, Tensor x, const std::vector<bool>& reduced, bool keep, DType dtype) {
+  if (b.failed()) return x;
   const int64_t total = ElementCount(x.view.dims);
   bool all = true;
   for (bool r : reduced) all = all && r;

@@ -69,10 +69,8 @@ std::vector<Tensor> NodeLowering::TensorsAt(size_t index, absl::string_view name
 }
 
 double NodeLowering::NumberAt(size_t index, absl::string_view name) {
-  const double missing = std::nan("");
-  const double value = NumberOr(index, name, missing);
-  if (std::isnan(value)) builder_.Fail(absl::StrCat("argument '", name, "' of ", node_.op, " is no number"));
-  return value;
+  if (!Has(index, name)) builder_.Fail(absl::StrCat("argument '", name, "' of ", node_.op, " is missing"));
+  return NumberOr(index, name, 0);
 }
 
 double NodeLowering::NumberOr(size_t index, absl::string_view name, double fallback) {

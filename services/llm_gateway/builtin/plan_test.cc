@@ -162,12 +162,25 @@ TEST(Plan, ContradictionsAreRefused) {
            "%y: float32[4, 8] = aten.add.Tensor(%x)",
            "%y: float32[4, 8] = getitem(%x, 3)",
            "%y: float32[4, 8] = aten.split.Tensor(%x, 0)",
+           "%y: float32[4, 8] = aten.repeat.default(%x, [9223372036854775807, 2])",
+           "%y: float32[4, 8] = aten.expand.default(%x, [4294967296, 4294967296, 4, 8])",
+           "%y: float32[4, 8] = aten.cat.default([%c, %c], 0)",
+           "%y: float32[4, 8] = aten.slice.Tensor(%x, 1, 0, 8, 9223372036854775807)",
        }) {
-    EXPECT_NE(RefusalOf("graph nki.graph.v1\ninput x: float32[4, 8]\ninput w: float32[3]\n" +
-                        std::string(line) + "\nreturn %y\n"),
-              "")
+    EXPECT_NE(
+        RefusalOf(
+            "graph nki.graph.v1\ninput x: float32[4, 8]\ninput w: float32[3]\nconst c: float32[] = 1\n" +
+            std::string(line) + "\nreturn %y\n"),
+        "")
         << line;
   }
+}
+
+// A reduction in two steps once recursed for ever on the shape that a failed operand left behind.
+TEST(Plan, AFailedArgumentEndsTheReductionOfALargeTensor) {
+  EXPECT_THAT(RefusalOf("graph nki.graph.v1\ninput x: float32[64, 128]\n"
+                        "%any_1: bool[] = aten.any.dim(%x, %x)\nreturn %any_1\n"),
+              HasSubstr("no list of integers"));
 }
 
 }  // namespace
