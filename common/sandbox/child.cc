@@ -53,9 +53,10 @@ void Require(int socket, bool ok, absl::string_view step) {
   }
 }
 
-// SIGSYS: the filter's verdict, with the call's number. SIGABRT: as pid 1 of its namespace the child would
-// not die of its own signal, and abort() would end in a misleading SIGSEGV. Untrusted code may replace this
-// handler; then the forbidden call still doesn't happen, and the child is judged by what it does next.
+// SIGSYS: the filter's verdict, with the call's number. SIGABRT and SIGXCPU: as pid 1 of its namespace the
+// child would not die of them, and abort() would end in a misleading SIGSEGV. Untrusted code may replace this
+// handler; then the forbidden call still doesn't happen, the hard CPU limit still kills, and the child is
+// judged by what it does next.
 void RecordAndExit(int signal, siginfo_t* info, void*) {
   if (reply_header != nullptr) {
     reply_header->recorded_syscall = signal == SIGSYS ? info->si_syscall : -1;
@@ -79,6 +80,7 @@ void RestoreSignals() {
   record.sa_flags = SA_SIGINFO | SA_NODEFER;
   sigaction(SIGSYS, &record, nullptr);
   sigaction(SIGABRT, &record, nullptr);
+  sigaction(SIGXCPU, &record, nullptr);
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
@@ -116,17 +118,21 @@ void DropPrivileges(const ChildContext& context) {
   Require(kChildSocket, prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0, "no_new_privs");
 }
 
-void SetLimit(__rlimit_resource resource, uint64_t value) {
+void SetLimit(__rlimit_resource resource, uint64_t soft, uint64_t hard) {
   rlimit limit{};
   getrlimit(resource, &limit);
   // The hard limit can only go down; where the machine's own is tighter, it stays.
-  limit.rlim_cur = limit.rlim_max = std::min<rlim_t>(value, limit.rlim_max);
+  limit.rlim_max = std::min<rlim_t>(hard, limit.rlim_max);
+  limit.rlim_cur = std::min<rlim_t>(soft, limit.rlim_max);
   Require(kChildSocket, setrlimit(resource, &limit) == 0, "setting a resource limit");
 }
 
+void SetLimit(__rlimit_resource resource, uint64_t value) { SetLimit(resource, value, value); }
+
 void SetLimits(const Limits& limits, Level level) {
   SetLimit(RLIMIT_CORE, 0);
-  SetLimit(RLIMIT_CPU, limits.cpu_seconds);
+  // A second between the signal that tells and the one that kills.
+  SetLimit(RLIMIT_CPU, limits.cpu_seconds, limits.cpu_seconds + 1);
   SetLimit(RLIMIT_FSIZE, limits.file_size_bytes);
   SetLimit(RLIMIT_NOFILE, limits.open_files);
   // Outside a user namespace this counts all processes of the user on the machine, so it would hit the

@@ -43,7 +43,11 @@ TEST(Classify, WhatTheParentDidOutranksWhatTheChildClaims) {
   EXPECT_EQ(ClassifyWith(facts).kind, OutcomeKind::kOutputFlood);
 }
 
-TEST(Classify, ASigkillAfterTheCpuLimitIsTheCpuLimit) {
+TEST(Classify, TheCpuLimitIsToldByTheChildOrByTheKernel) {
+  ExitFacts facts = ExitedWith(128 + SIGXCPU, ReplyState::kNone);
+  facts.recorded_signal = SIGXCPU;
+  EXPECT_EQ(ClassifyWith(facts).kind, OutcomeKind::kCpuLimit);
+  EXPECT_EQ(ClassifyWith(Signalled(SIGXCPU)).kind, OutcomeKind::kCpuLimit);
   EXPECT_EQ(ClassifyWith(Signalled(SIGKILL, absl::Seconds(3))).kind, OutcomeKind::kCpuLimit);
   const Outcome other = ClassifyWith(Signalled(SIGKILL, absl::Seconds(1)));
   EXPECT_EQ(other.kind, OutcomeKind::kCrashed);
