@@ -1,6 +1,6 @@
-"""The same verify without a warm parent: a fresh interpreter imports torch, runs the reference for three seeds and exits.
+"""The same verify without a warm parent: a fresh interpreter imports torch and runs the reference thrice.
 
-Compared with the Verify RPC by run_bench.py. It does less than the RPC (no kernel is executed), so the ratio is a lower bound.
+Compared with the Verify RPC by run_bench.py. It executes no kernel, so the ratio is a lower bound.
 """
 
 import importlib.util

@@ -1,7 +1,7 @@
 """The figures of docs/figures.md, measured in one run on this machine: `./dev bench [--json FILE]`.
 
-Starts its own services on free ports, measures one thing after another, prints a table and, with --json, writes every
-number. Exits 1 if a target is missed. Ratios compare things measured in this same run.
+Starts its own services on free ports, measures one thing after another, prints a table and, with --json,
+writes every number. Exits 1 if a target is missed. Ratios compare things measured in this same run.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Cluster:
         self.address[name] = json.loads(port_file.read_text())["grpc"]
 
     def resident_mib(self) -> dict[str, dict[str, float]]:
-        """Resident memory of each service and, beside it, of its worker parents (proportional set size), in MiB."""
+        """Resident memory of each service and, beside it, of its worker parents (proportional), in MiB."""
         report = {}
         for name, process in self.processes.items():
             workers = sum(_pss_kib(pid) for pid in _descendants(process.pid))
@@ -178,6 +178,7 @@ def measure_services(build_dir: pathlib.Path, calls: int) -> tuple[list[Figure],
         cluster.stop()
     fresh_command = [sys.executable, str(HERE / "fresh_verify.py"), str(HERE / "data/softmax_task.py")]
     fresh = median_seconds(lambda: subprocess.run(fresh_command, check=True), repeats=5)
+    verify_ms = rpc["verify_3_trials"]["p50_ms"]
     figures = [
         Figure("warm compile RPC, 50-line kernel, p50", rpc["compile"]["p50_ms"], "ms", 25),
         Figure(
@@ -185,7 +186,7 @@ def measure_services(build_dir: pathlib.Path, calls: int) -> tuple[list[Figure],
         ),
         Figure(
             "verify by a fresh interpreter / fork-isolated verify",
-            fresh * 1e3 / rpc["verify_3_trials"]["p50_ms"],
+            fresh * 1e3 / verify_ms,
             "x",
             20,
             at_least=True,
@@ -247,9 +248,8 @@ def main() -> int:
     width = max(len(f.name) for f in figures)
     for f in figures:
         sign = ">=" if f.at_least else "<="
-        print(
-            f"{f.name:<{width}}  {f.value:9.2f} {f.unit:<3}  target {sign} {f.target:g}  {'ok' if f.met else 'MISSED'}"
-        )
+        verdict = "ok" if f.met else "MISSED"
+        print(f"{f.name:<{width}}  {f.value:9.2f} {f.unit:<3}  target {sign} {f.target:g}  {verdict}")
     if options.json:
         machine = {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()}
         report = {

@@ -1,4 +1,4 @@
-"""Times torch on this machine for the operations that nki_exec_bench simulates, and prints JSON (median milliseconds)."""
+"""Times torch for the operations that nki_exec_bench simulates, and prints JSON (median milliseconds)."""
 
 import json
 import statistics
