@@ -27,6 +27,8 @@ bool CopiesThroughFp32(const InstrPlan& plan, const AccessPlan& src) {
   return src.dtype != plan.dst[0].dtype || !IsWideInteger(src.dtype);
 }
 
+bool HasIndirect(const InstrPlan& plan) { return plan.dst[0].indirect.active || plan.src[0].indirect.active; }
+
 // By opcode: the function and the conditions beyond those of every instruction.
 FastFn Select(const InstrPlan& plan) {
   const ir::Attrs& at = plan.instr->attrs;
@@ -34,6 +36,9 @@ FastFn Select(const InstrPlan& plan) {
   switch (plan.instr->op) {
     case Opcode::kDmaCopy:
     case Opcode::kDmaTranspose:
+      if (HasIndirect(plan) && plan.src[0].IsMemory() && plan.src[0].dtype == plan.dst[0].dtype)
+        return FastGather;
+      if (HasIndirect(plan)) return nullptr;
       // Integers of different types are copied exactly; the fast form would round them to fp32.
       if (plan.src[0].IsMemory() && plan.src[0].dtype != plan.dst[0].dtype &&
           isa::IsInteger(plan.src[0].dtype) && isa::IsInteger(plan.dst[0].dtype) && at.op0 == AluOp::kNone &&
@@ -42,6 +47,8 @@ FastFn Select(const InstrPlan& plan) {
       }
       return FastCopy;
     case Opcode::kTensorCopy:
+      if (HasIndirect(plan)) return plan.src[0].dtype == plan.dst[0].dtype ? FastGather : nullptr;
+      return FastCopy;
     case Opcode::kNcTranspose:
     case Opcode::kPartitionBroadcast:
       return FastCopy;
@@ -99,11 +106,12 @@ FastFn FastFor(const InstrPlan& plan) {
   for (const AccessPlan& dst : plan.dst) {
     if (!dst.IsMemory()) continue;
     // A destination that is written twice needs the order of the definition.
-    const bool own = dst.offset.dims.size() == dst.shape.size();
     const Dims& shape =
         &dst == &plan.dst[0] && plan.instr->op == Opcode::kNcTranspose ? plan.space : dst.shape;
-    if (!own && plan.instr->op != Opcode::kNcTranspose) return nullptr;
-    if (!StridesAreInjective(shape, dst.offset.dims)) return nullptr;
+    Dims moving = shape;
+    // Rows at run-time places are written in order.
+    if (dst.indirect.active) moving[0] = 1;
+    if (!StridesAreInjective(moving, dst.offset.dims)) return nullptr;
   }
   return Select(plan);
 }

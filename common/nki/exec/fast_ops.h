@@ -13,6 +13,9 @@ bool FastCopy(Context& context, const InstrPlan& plan, Team* team);
 bool FastMemset(Context& context, const InstrPlan& plan, Team* team);
 bool FastCopyPredicated(Context& context, const InstrPlan& plan, Team* team);
 
+// fast_gather.cc: dma_copy and tensor_copy with a run-time index for each row, type kept.
+bool FastGather(Context& context, const InstrPlan& plan, Team* team);
+
 // fast_elementwise.cc
 bool FastAlu(Context& context, const InstrPlan& plan, Team* team);  // tensor_tensor, tensor_scalar, ...
 bool FastActivation(Context& context, const InstrPlan& plan, Team* team);

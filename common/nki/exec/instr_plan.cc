@@ -142,7 +142,7 @@ class Planner {
     out.dtype = t.dtype;
     out.element_bytes = isa::SizeOf(t.dtype);
     out.shape.assign(a->shape.begin(), a->shape.end());
-    if (a->indirect_axis >= 0) fast_ = false;
+    if (a->indirect_axis >= 0) Indirect(*a, t, &out.indirect);
     Affine flat;
     if (!FlatOffset(p_, *a, symbols_, &flat)) fast_ = false;
     if (!fast_) return out;
@@ -150,6 +150,7 @@ class Planner {
     const size_t rank = own_dims ? a->shape.size() : plan_.space.size();
     out.offset = Form(flat, map, rank);
     for (size_t k = 0; k < t.shape.size(); ++k) {
+      if (a->indirect_axis == static_cast<int32_t>(k)) continue;
       const WideRange r = WideRangeOf(a->index[k], a->shape, symbols_);
       if (r.min >= 0 && r.max < t.shape[k]) continue;
       out.checks.push_back({static_cast<int>(k), t.shape[k], Form(a->index[k], map, rank)});
@@ -159,6 +160,39 @@ class Planner {
       (own_dims ? out.masks : plan_.masks).push_back(Form(m, map, rank));
     }
     return out;
+  }
+
+  // The run-time index of `a`, if it is one number for each position along dimension 0; sets fast_ to false
+  // if not.
+  void Indirect(const Access& a, const ir::Tensor& t, IndirectPlan* out) {
+    Access numbers;
+    numbers.tensor = a.indirect_tensor;
+    numbers.shape = a.shape;
+    numbers.index = a.indirect_index;
+    Affine flat;
+    const auto axis = static_cast<size_t>(a.indirect_axis);
+    const auto moves_with_first_only = [](const Affine& e) {
+      return std::all_of(e.dims.begin() + (e.dims.empty() ? 0 : 1), e.dims.end(),
+                         [](int64_t c) { return c == 0; });
+    };
+    const bool rows = std::all_of(a.indirect_index.begin(), a.indirect_index.end(), moves_with_first_only) &&
+                      moves_with_first_only(a.index[axis]);
+    if (!rows || !a.mask.empty() || (in_.op != Opcode::kDmaCopy && in_.op != Opcode::kTensorCopy) ||
+        in_.attrs.op0 != isa::AluOp::kNone || !ProvenInBounds(p_, numbers, symbols_) ||
+        !FlatOffset(p_, numbers, symbols_, &flat) || !NeverOverflows(a.index[axis], a.shape, symbols_)) {
+      fast_ = false;
+      return;
+    }
+    const DimMap map = Identity(plan_.space.size());
+    out->active = true;
+    out->axis = a.indirect_axis;
+    out->size = t.shape[axis];
+    out->stride = 1;
+    for (size_t k = axis + 1; k < t.shape.size(); ++k) out->stride *= t.shape[k];
+    out->index = Form(a.index[axis], map, plan_.space.size());
+    out->tensor = a.indirect_tensor;
+    out->dtype = p_.tensors[static_cast<size_t>(a.indirect_tensor)].dtype;
+    out->offset = Form(flat, map, plan_.space.size());
   }
 
   const ir::Program& p_;

@@ -40,6 +40,18 @@ struct AxisCheck {
   LinearForm index;
 };
 
+// A run-time index that is one number for each position along dimension 0 of the iteration space.
+struct IndirectPlan {
+  bool active = false;
+  int axis = 0;                         // of the accessed tensor
+  int64_t size = 0;                     // of that axis
+  int64_t stride = 0;                   // elements of the accessed tensor between its neighbours
+  LinearForm index;                     // what the run-time number is added to; moves with dimension 0 alone
+  ir::TensorId tensor = ir::kNoTensor;  // holds the numbers
+  isa::DType dtype = isa::DType::kInt32;
+  LinearForm offset;  // of a number in `tensor`; proven inside it
+};
+
 // An access as strides over the iteration space of its instruction.
 struct AccessPlan {
   ir::TensorId tensor = ir::kNoTensor;  // kNoTensor: absent, or a constant
@@ -47,6 +59,7 @@ struct AccessPlan {
   int64_t element_bytes = 4;
   LinearForm offset;  // in elements; dims are the strides
   std::vector<AxisCheck> checks;
+  IndirectPlan indirect;  // its part is not in `offset` and `checks`
   bool constant = false;  // `value` instead of memory
   double value = 0;
   // The tile's own shape and masks, for instructions that take their operands one by one.

@@ -143,6 +143,14 @@ class Generator {
     return c;
   }
 
+  // Mostly one number for each row, on an axis that nothing else moves along.
+  void AddRunTimeIndex(Access& a) {
+    a.indirect_axis = static_cast<int32_t>(Below(3));
+    a.indirect_tensor = index_;
+    a.indirect_index = {Chance(20) ? C(3) : D(0), C(1), Chance(15) ? D(1) : C(2)};
+    if (Chance(80)) a.index[static_cast<size_t>(a.indirect_axis)] = C(Below(12));
+  }
+
   TensorId Any() { return tensors_[static_cast<size_t>(Below(3))]; }
   Operand Source(const std::vector<int64_t>& shape) { return Tile(Any(), shape, false); }
   Operand Vector(int64_t partitions) { return Source({partitions, 1}); }
@@ -180,15 +188,18 @@ class Generator {
       case Opcode::kDmaTranspose: {
         if (Chance(20)) at.op0 = AluOp::kAdd;
         src = {TileOrConstant(s)};
-        if (auto* a = std::get_if<Access>(&src[0]); a != nullptr && Chance(20)) {
-          a->indirect_axis = static_cast<int32_t>(Below(3));
-          a->indirect_tensor = index_;
-          a->indirect_index = {D(0), C(1), C(2)};
+        if (auto* a = std::get_if<Access>(&src[0]); a != nullptr && Chance(40)) {
+          AddRunTimeIndex(*a);
           if (Chance(50)) at.oob = isa::OobMode::kSkip;
+        } else if (Chance(20)) {
+          scatter_ = true;
         }
         break;
       }
       case Opcode::kTensorCopy:
+        src = {Source(s)};
+        if (Chance(30)) AddRunTimeIndex(std::get<Access>(src[0]));
+        break;
       case Opcode::kReciprocal:
         src = {Source(s)};
         break;
@@ -359,7 +370,9 @@ class Generator {
       }
     }
     if (dst.empty()) dst = {None()};
-    dst[0] = Tile(to, s, true);
+    Access target = Tile(to, s, true);
+    if (scatter_) AddRunTimeIndex(target);
+    dst[0] = std::move(target);
     b_.Emit(op_, std::move(dst), std::move(src), std::move(at));
   }
 
@@ -371,6 +384,7 @@ class Generator {
   TensorId index_input_ = 0, index_ = 0, psum_ = 0, output_ = 0;
   int64_t partitions_ = 0;
   bool to_output_ = false;
+  bool scatter_ = false;
   const Affine* loop_ = nullptr;
 };
 
