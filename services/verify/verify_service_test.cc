@@ -4,6 +4,8 @@
 #include <grpcpp/create_channel.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <thread>
@@ -14,7 +16,10 @@
 #include "common/nki/exec/testing/program_builder.h"
 #include "common/nki/ir/serialize.h"
 #include "common/rpc/status.h"
+#include "common/storage/content_hash.h"
+#include "nkiagent/compile/v1/compile_service.pb.h"
 #include "nkiagent/verify/v1/verify_service.grpc.pb.h"
+#include "services/compile/content_store.h"
 #include "tests/support/service_process.h"
 
 namespace nkiagent::verify {
@@ -102,9 +107,13 @@ std::string EndlessKernel() {
 class VerifyServiceTest : public ::testing::Test {
  protected:
   static void SetUpTestSuite() {
-    auto service = testing::ServiceProcess::Start(testing::RequiredEnv("VERIFY_SERVICE"),
-                                                  {"--max_workers=2", "--ready_workers=1", "--max_queued=4",
-                                                   "--reference_wall_time=3s", "--max_tensor_bytes=64MiB"});
+    std::string directory = ::testing::TempDir() + "/verify_store_XXXXXX";
+    ASSERT_NE(mkdtemp(directory.data()), nullptr);
+    directory_ = new std::string(directory);
+    auto service = testing::ServiceProcess::Start(
+        testing::RequiredEnv("VERIFY_SERVICE"),
+        {"--max_workers=2", "--ready_workers=1", "--max_queued=4", "--reference_wall_time=3s",
+         "--max_tensor_bytes=64MiB", "--store_directory=" + directory});
     ASSERT_TRUE(service.ok()) << service.status();
     service_ = service->release();
     stub_ = v1::VerifyService::NewStub(
@@ -120,6 +129,8 @@ class VerifyServiceTest : public ::testing::Test {
       EXPECT_EQ(code.value_or(-1), 0);
     }
     delete service_;
+    std::filesystem::remove_all(*directory_);
+    delete directory_;
   }
 
   // Whatever happened, the service has no more children than its parents keep ready.
@@ -183,11 +194,13 @@ class VerifyServiceTest : public ::testing::Test {
 
   static constexpr size_t kParents = 2;
   static constexpr size_t kReady = 2;
+  static std::string* directory_;  // What compile-service and verify-service share.
   static testing::ServiceProcess* service_;
   static v1::VerifyService::Stub* stub_;
   static size_t processes_;
 };
 
+std::string* VerifyServiceTest::directory_ = nullptr;
 testing::ServiceProcess* VerifyServiceTest::service_ = nullptr;
 v1::VerifyService::Stub* VerifyServiceTest::stub_ = nullptr;
 size_t VerifyServiceTest::processes_ = 0;
@@ -285,6 +298,22 @@ TEST_F(VerifyServiceTest, OtherShapesTypesAndArgumentsAreNamed) {
   verdict = Judge(Request(Kernel({.bias_size = 65})));
   EXPECT_EQ(verdict.reason(), v1::VERDICT_REASON_ARGUMENT_MISMATCH);
   EXPECT_THAT(verdict.message(), HasSubstr("float32[65]"));
+}
+
+TEST_F(VerifyServiceTest, ProgramsCanBeNamedByTheirIdInASharedStore) {
+  compile::v1::GetProgramResponse stored;
+  stored.set_program(Kernel());
+  const std::string id = storage::Sha256Hex(stored.program());
+  auto store = compile::ContentStore::Open({.directory = *directory_});
+  ASSERT_TRUE(store.ok()) << store.status();
+  (*store)->Put("program-" + id, stored.SerializeAsString());
+  v1::VerifyRequest request = Request("");
+  request.set_program_id(id);
+  const v1::Verdict verdict = Judge(request);
+  EXPECT_TRUE(verdict.passed()) << verdict.message();
+  EXPECT_EQ(verdict.program_id(), id);
+  request.set_program_id(std::string(64, 'a'));
+  EXPECT_EQ(Call(request).status().code(), absl::StatusCode::kNotFound);
 }
 
 TEST_F(VerifyServiceTest, BytesThatAreNoProgramAreAVerdict) {
