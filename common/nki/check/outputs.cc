@@ -58,7 +58,7 @@ void Cover(const Facts& facts, const InstrFacts& i, const ir::Access& access, ir
 }
 
 void WarnOfHoles(const ir::Tensor& t, const Coverage& c, Findings& found) {
-  const auto warn = [&](std::string what, std::string actual) {
+  const auto warn = [&](const std::string& what, std::string actual) {
     found.push_back(Finding(
         Severity::kWarning, "output_partly_written", t.loc,
         absl::StrCat("output '", t.name, "' ", ShapeText(t.shape), " keeps undefined elements: ", what),

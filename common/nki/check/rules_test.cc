@@ -23,7 +23,6 @@ using ir::TensorId;
 using ir::testing::Const;
 using ir::testing::Dim;
 using ir::testing::Imm;
-using ir::testing::None;
 using ir::testing::ProgramBuilder;
 using ir::testing::Sym;
 using ir::testing::Tile;

@@ -186,11 +186,12 @@ class Coster {
     const DType a = src_[0].dtype();
     const DType b = broadcast ? a : src_[1].dtype();
     const double passes = a == DType::kFloat32 || b == DType::kFloat32 ? kFp32MatmulPasses : 1;
-    double cycles = 0;
-    for (double left = n; left > 0; left -= kMatmulMovingMax) {
-      cycles += passes * std::max(std::min(kMinInterval, m), std::min(left, kMatmulMovingMax)) +
-                kTensorAccessCycles;
-    }
+    const auto pass = [&](double columns) {
+      return passes * std::max(std::min(kMinInterval, m), columns) + kTensorAccessCycles;
+    };
+    const double whole = std::floor(n / kMatmulMovingMax);
+    const double rest = n - whole * kMatmulMovingMax;
+    const double cycles = whole * pass(kMatmulMovingMax) + (rest > 0 ? pass(rest) : 0);
     return cycles;
   }
 
