@@ -49,7 +49,9 @@ absl::StatusOr<sandbox::WarmParentOptions> PythonRole(const std::string& role,
   sandbox::WarmParentOptions parent;
   parent.name = role;
   parent.argv = {python, "-m", absl::StrCat("nkiagent_worker.", role, "_main")};
-  parent.environment = {absl::StrCat("PYTHONPATH=", path), "PYTHONDONTWRITEBYTECODE=1",
+  parent.environment = {absl::StrCat("PYTHONPATH=", path),
+                        "PYTHONSAFEPATH=1",  // what lies where the service was started is not importable
+                        "PYTHONDONTWRITEBYTECODE=1",
                         "PYTHONHASHSEED=0",   // equal requests, equal programs
                         "OMP_NUM_THREADS=1",  // a warm parent has no threads
                         "OPENBLAS_NUM_THREADS=1", "MKL_NUM_THREADS=1",

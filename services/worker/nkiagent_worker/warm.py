@@ -22,7 +22,9 @@ class Role:
 
 def readonly_paths() -> list[str]:
     """Folders that imports need: the interpreter's prefixes and everything on sys.path."""
-    paths = {sys.prefix, sys.base_prefix, sys.exec_prefix, *sys.path}
+    # Without PYTHONSAFEPATH the first entry is the folder in which the service happens to have been started.
+    search = sys.path if sys.flags.safe_path else sys.path[1:]
+    paths = {sys.prefix, sys.base_prefix, sys.exec_prefix, *search}
     return sorted(path for path in paths if os.path.isabs(path) and path != "/")
 
 

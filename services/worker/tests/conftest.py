@@ -17,12 +17,13 @@ HERE = pathlib.Path(__file__).resolve().parent
 F_ADD_SEALS, F_SEAL_SHRINK, F_SEAL_GROW = 1033, 2, 4
 
 
-def start_parent(name: str, module: str) -> nki_sandbox.WarmParent:
+def start_parent(name: str, module: str, safe_path: bool = True) -> nki_sandbox.WarmParent:
     """A warm parent that runs a Python module, with the environment that services give."""
     frontend = HERE.parents[2] / "common" / "nki" / "frontend"
     search_path = [HERE.parent, HERE, frontend, pathlib.Path(nki_sandbox.__file__).parent]
     environment = [
         "PYTHONPATH=" + ":".join(str(path) for path in search_path),
+        *(["PYTHONSAFEPATH=1"] if safe_path else []),
         "PYTHONDONTWRITEBYTECODE=1",
         "OMP_NUM_THREADS=1",
         "MKL_NUM_THREADS=1",

@@ -8,6 +8,7 @@ import time
 
 import nki_sandbox
 import pytest
+from conftest import start_parent
 
 
 def processes_below(root: int) -> set[int]:
@@ -90,19 +91,21 @@ def test_hundred_gibibytes(python_parent):
 
 @pytest.mark.parametrize(
     "path",
-    [
-        "/etc/passwd",
-        "/etc/shadow",
-        "/root",
-        "/home",
-        "/proc/self/environ",
-        "/proc/1/root",
-        str(pathlib.Path.home()),
-    ],
+    ["/etc/passwd", "/etc/shadow", "/root", "/home", "/proc/self/environ", "/proc/1/root"],
 )
 def test_files_outside_are_not_there(python_parent, path):
     outcome = run(python_parent, f"import os\nanswer = os.path.exists({path!r})")
     assert (outcome["kind"], outcome["reply"]) == ("ok", b"False")
+
+
+@pytest.mark.parametrize("safe_path", [True, False])
+def test_the_folder_in_which_the_service_was_started_is_not_there(tmp_path, monkeypatch, safe_path):
+    secret = tmp_path / "secret"
+    secret.write_text("x")
+    monkeypatch.chdir(tmp_path)
+    parent = start_parent("hostile", "hostile_main", safe_path)
+    outcome = run(parent, f"import os\nanswer = os.path.exists({str(secret)!r})")
+    assert outcome["reply"] == b"False"
 
 
 def test_this_file_is_there_because_the_parent_needs_its_folder_but_the_repository_is_not(python_parent):
