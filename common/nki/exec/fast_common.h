@@ -127,11 +127,13 @@ bool ForAllPieces(Context& context, Team* team, const TileLoop& loop, Fn&& fn) {
 template <typename Fn>
 bool ForAllFirst(Context& context, Team* team, const TileLoop& loop, Fn&& fn) {
   const int64_t each = loop.pieces_of_first();
+  // Pieces between two looks at the clock.
+  const int64_t batch = std::max<int64_t>(1, Context::kWorkPerPoll / (loop.elements() / loop.pieces() + 1));
   const auto visit = [&](int64_t begin, int64_t end) {
-    for (int64_t p = begin; p < end; ++p) {
-      if (context.shared->Expired()) return false;
-      loop.ForPieces(p * each, (p + 1) * each, [&](const TileLoop::Piece& piece) {
-        fn(loop.first_begin() + p, piece);
+    for (int64_t k = begin * each; k < end * each; k += batch) {
+      if (k > begin * each && context.shared->Expired()) return false;
+      loop.ForPieces(k, std::min(end * each, k + batch), [&](const TileLoop::Piece& piece) {
+        fn(loop.first_begin() + piece.first, piece);
         return true;
       });
     }

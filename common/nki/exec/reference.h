@@ -9,7 +9,7 @@
 namespace nkiagent::nki::exec {
 
 // Executes one instruction whose operands passed CheckOperandShapes. False after setting context.fault or
-// context.status; a faulting instruction writes nothing.
+// context.status; a faulting instruction has not written to the destination at fault.
 bool ReferenceInstr(Context& context, const ir::Instr& instr);
 
 }  // namespace nkiagent::nki::exec

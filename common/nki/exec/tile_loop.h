@@ -42,6 +42,8 @@ class TileLoop {
   struct Piece {
     std::array<int64_t, kMaxOperands> offset;
     int64_t n;
+    int64_t
+        first;  // its position along the first dimension, counted from first_begin(); with keep_first only
   };
 
   int64_t pieces() const { return pieces_; }
@@ -120,6 +122,7 @@ bool TileLoop::ForPieces(int64_t begin, int64_t end, Fn&& fn) const {
       Piece piece;
       for (size_t i = 0; i < operands_; ++i) piece.offset[i] = base[i] + from * stride_[i][rank_ - 1];
       piece.n = to - from;
+      piece.first = pos[0];
       if (!fn(piece)) return false;
     }
     if (++part < pieces_per_row_) continue;
