@@ -199,6 +199,9 @@ class Options:
     sdk: str = "2.24"
     grid: tuple[int, ...] = ()
     max_instructions: int = MAX_INSTRUCTIONS
+    # As nki.simulate_kernel runs a kernel: arguments that it writes are results as well, and results may lie
+    # in any memory (with a warning: the compiler takes shared_hbm only).
+    simulation: bool = False
 
 
 _ASSIGNED = re.compile(r"^\s*([A-Za-z_]\w*)\s*(?::[^=]+)?=[^=]")
@@ -221,6 +224,7 @@ class Trace:
         self.loops: list[Loop] = []
         self.inputs: list[Buffer] = []
         self.outputs: list[Buffer] = []
+        self.returned = 0  # outputs that the kernel returns, before those that it only writes
         self.warnings: list[Diagnostic] = []
         self.warned: set = set()
         self.names: dict[str, int] = {}

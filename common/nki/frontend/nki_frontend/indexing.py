@@ -19,13 +19,41 @@ class View:
     found.
     """
 
-    __slots__ = ("shape", "parts", "mask", "runtime")
+    __slots__ = ("shape", "parts", "mask", "runtime", "from_grid")
 
-    def __init__(self, shape: tuple, parts: list, mask: tuple = (), runtime: object = None):
+    def __init__(
+        self, shape: tuple, parts: list, mask: tuple = (), runtime: object = None, from_grid: bool = False
+    ):
         self.shape = shape
         self.parts = parts
         self.mask = mask
         self.runtime = runtime  # (old dimension, index tile) or None
+        self.from_grid = from_grid  # a run-time index beside one of nl.mgrid
+
+
+class RuntimeIndex:
+    """The sum of one run-time number and an index expression: a subscript that starts where the number
+    says.
+    """
+
+    __slots__ = ("tile", "offset")
+
+    def __init__(self, tile: object, offset: Expr):
+        self.tile = tile  # an integer tile of one element
+        self.offset = offset
+
+    def _moved(self, other: object, sign: int) -> RuntimeIndex:
+        if not isinstance(other, Expr) and not _is_int(other):
+            return NotImplemented
+        return RuntimeIndex(self.tile, self.offset + other * sign)
+
+    def __add__(self, other: object) -> RuntimeIndex:
+        return self._moved(other, 1)
+
+    __radd__ = __add__
+
+    def __sub__(self, other: object) -> RuntimeIndex:
+        return self._moved(other, -1)
 
 
 def _is_int(value: object) -> bool:
@@ -60,7 +88,7 @@ def parse(tensor: object, subscript: object) -> View:
     items = subscript if isinstance(subscript, tuple) else (subscript,)
     if any(isinstance(i, Predicate) for i in items):
         return _masked(tensor, items)
-    advanced = any((isinstance(i, Expr) and i.shape) or isinstance(i, Tensor) for i in items)
+    advanced = any((isinstance(i, Expr) and i.shape) or isinstance(i, (Tensor, RuntimeIndex)) for i in items)
     if advanced:
         return _advanced(tensor, items, Tensor)
     return _basic(tensor, items)
@@ -209,6 +237,9 @@ def _advanced(tensor: object, items: tuple, tensor_type: object) -> View:
             shapes.append(item.shape)
         elif isinstance(item, tensor_type):
             shapes.append(_runtime_shape(tensor, axis, item))
+        elif isinstance(item, RuntimeIndex):
+            _runtime_shape(tensor, axis, item.tile)
+            shapes.append(item.offset.shape)
         elif _is_int(item):
             _static_bound(tensor, axis, int(item), tensor.shape[axis])
         else:
@@ -229,7 +260,7 @@ def _advanced(tensor: object, items: tuple, tensor_type: object) -> View:
     parts: list = []
     runtime = None
     for axis, item in enumerate(items):
-        if isinstance(item, tensor_type):
+        if isinstance(item, (tensor_type, RuntimeIndex)):
             if runtime is not None:
                 raise NkiError(
                     "err_indirect_indices_free_dim",
@@ -237,22 +268,27 @@ def _advanced(tensor: object, items: tuple, tensor_type: object) -> View:
                     limit="1",
                     actual="2",
                 )
-            runtime = (axis, item)
-            parts.append(Expr(0, (), full, (0,) * rank))
+            if isinstance(item, RuntimeIndex):
+                runtime = (axis, item.tile)
+                parts.append(_over(item.offset, full))
+            else:
+                runtime = (axis, item)
+                parts.append(Expr(0, (), full, (0,) * rank))
         elif isinstance(item, Expr):
-            coefs = (0,) * (rank - len(item.coefs)) + item.coefs
-            sizes = (1,) * (rank - len(item.shape)) + item.shape
-            coefs = tuple(k if n > 1 else 0 for k, n in zip(coefs, sizes, strict=False))
-            parts.append(Expr(item.const, item.terms, full, coefs))
+            parts.append(_over(item, full))
         else:
             parts.append(Expr(int(item) % tensor.shape[axis], (), full, (0,) * rank))
-    if runtime is not None and any(isinstance(i, Expr) and i.grid for i in items):
-        raise NkiError(
-            "err_indirect_indices_free_dim",
-            f"a run-time index and an nl.mgrid index in one subscript of {_describe(tensor)}",
-            hint="build the other indices with nl.arange",
-        )
-    return View(full, parts, (), runtime)
+    indices = [i.offset if isinstance(i, RuntimeIndex) else i for i in items]
+    from_grid = any(isinstance(i, Expr) and i.grid for i in indices)
+    return View(full, parts, (), runtime, runtime is not None and from_grid)
+
+
+def _over(e: Expr, full: tuple) -> Expr:
+    """An index broadcast to the shape of all indices."""
+    rank = len(full)
+    coefs = (0,) * (rank - len(e.coefs)) + e.coefs
+    sizes = (1,) * (rank - len(e.shape)) + e.shape
+    return Expr(e.const, e.terms, full, tuple(k if n > 1 else 0 for k, n in zip(coefs, sizes, strict=False)))
 
 
 def _runtime_shape(tensor: object, axis: int, index: object) -> tuple:

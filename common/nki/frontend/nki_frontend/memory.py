@@ -11,7 +11,7 @@ import numpy as np
 from . import context, dtypes
 from .access import masked, spread, squeeze_to
 from .assign import fit_source, immutable, zero_fill
-from .context import CONSTANT, HBM, INPUT, PSUM, SHARED_HBM, Access, Buffer, Instr, current
+from .context import CONSTANT, HBM, INPUT, OPCODE, PSUM, SHARED_HBM, Access, Buffer, Instr, current
 from .errors import NkiError, frame_location, user_frame
 from .expr import Expr
 from .placement import memory_of
@@ -237,6 +237,13 @@ def hbm_access(tensor: Tensor, what: str, mask: object = None, *, allow_runtime:
     """A tile of an HBM tensor (rank >= 2 like the on-chip side), with its run-time index."""
     if not context.is_hbm(tensor.buffer.buffer):
         raise memory_error(tensor, what, "hbm")
+    if tensor.from_grid:
+        raise NkiError(
+            "err_indirect_indices_free_dim",
+            f"{what}: a run-time index and an nl.mgrid index in one subscript of tensor "
+            f"'{tensor.buffer.name}'",
+            hint="build the other indices with nl.arange, or use nisa.dma_copy",
+        )
     return any_access(tensor, what, mask, allow_runtime=allow_runtime)
 
 
@@ -381,6 +388,10 @@ def store(dst: object, value: object, *, mask: object = None) -> None:
         raise NkiError("err_operand_type", f"nl.store can't store a {type(value).__name__}")
     if context.is_hbm(value.buffer.buffer):
         raise memory_error(value, "value of nl.store", "psum|sbuf")
+    if value.producer is not None and value.producer[0].op == OPCODE["local_gather"]:
+        # What it gathers is one row of elements for each partition; the axes of that row are the reader's.
+        if value.shape[0] == dst.shape[0] and math.prod(value.shape) == math.prod(dst.shape):
+            value = value.reshape(dst.shape)
     access = on_chip(value, "value")
     source = squeeze_to(access, target.shape)
     if source is None:

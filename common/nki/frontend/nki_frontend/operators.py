@@ -8,6 +8,7 @@ from . import dtypes
 from .assign import update
 from .elementwise import binary, scalar_op
 from .expr import Expr
+from .indexing import RuntimeIndex
 from .tile import Tensor
 
 
@@ -15,8 +16,22 @@ def _usable(value: object) -> bool:
     return isinstance(value, (Tensor, Expr)) or dtypes.scalar(value) is not None
 
 
+def _run_time_offset(op: str, tile: Tensor, other: object) -> bool:
+    """Whether a sum is an index: one integer of the chip and an index over more partitions than it has."""
+    return (
+        op == "add"
+        and isinstance(other, Expr)
+        and len(other.shape) > 1
+        and other.shape[0] > 1
+        and tile.size == 1
+        and dtypes.is_integer(tile.dtype)
+    )
+
+
 def _forward(op: str):
     def method(self, other):
+        if _run_time_offset(op, self, other):
+            return RuntimeIndex(self, other)
         return binary(op, self, other, operator=True) if _usable(other) else NotImplemented
 
     return method
@@ -24,6 +39,8 @@ def _forward(op: str):
 
 def _reflected(op: str):
     def method(self, other):
+        if _run_time_offset(op, self, other):
+            return RuntimeIndex(self, other)
         return binary(op, other, self, operator=True) if _usable(other) else NotImplemented
 
     return method

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -36,9 +37,17 @@ def run(kernel: Any, args: tuple, kwargs: dict) -> Any:
     found = check(traced.program)
     if any(d.severity == "error" for d in found):
         raise KernelError(kernel.__name__, found)
+    for d in traced.diagnostics:
+        if d.rule == "err_unsupported_memory":
+            warnings.warn(f"kernel {kernel.__name__}, line {d.line}: {d.message}", stacklevel=4)
     outputs = [np.empty(o.shape, dtypes.normalize(o.dtype)) for o in traced.outputs]
     execute(kernel.__name__, traced.program, [np.ascontiguousarray(a) for a in arrays], outputs)
-    return outputs[0] if len(outputs) == 1 else tuple(outputs)
+    for k, source in enumerate(traced.in_place):
+        if source is not None:
+            np.copyto(arrays[source], outputs[k].reshape(arrays[source].shape))
+            outputs[k] = arrays[source]
+    results = outputs[: traced.returned]
+    return results[0] if len(results) == 1 else tuple(results) or None
 
 
 def check(program: bytes) -> list[Diagnostic]:

@@ -26,7 +26,18 @@ def identity(shape: tuple) -> tuple:
 class Tensor:
     """A tensor or a view of one. Views share storage; arithmetic makes new tiles in SBUF."""
 
-    __slots__ = ("buffer", "shape", "index", "mask", "runtime", "producer", "redirect", "in_place", "pending")
+    __slots__ = (
+        "buffer",
+        "shape",
+        "index",
+        "mask",
+        "runtime",
+        "producer",
+        "redirect",
+        "in_place",
+        "pending",
+        "from_grid",
+    )
     __array_ufunc__ = None
     __array_priority__ = 1000
 
@@ -49,6 +60,7 @@ class Tensor:
         self.redirect = None  # how to give the result storage of its own again
         self.in_place = False  # just returned by an augmented assignment
         self.pending = None  # (op, x) of nl.loop_reduce
+        self.from_grid = False  # selected by a run-time index and one of nl.mgrid together
 
     # ---- queries -------------------------------------------------------------------------------------------
 
@@ -153,6 +165,7 @@ class Tensor:
                 )
             runtime = (axes[0], tile)
         view_tensor = Tensor(self.buffer, view.shape, index, mask, runtime)
+        view_tensor.from_grid = view.from_grid or self.from_grid
         settle(self)  # taking a view is a use: the result needs storage of its own
         if len(view.shape) < 2 and not context.is_hbm(self.buffer.buffer):
             # On-chip tiles keep a partition and a free axis: t[:, i] is [P, 1].

@@ -18,6 +18,7 @@ from .context import INPUT, LOCAL, OUTPUT, SHARED_HBM, SPMD, Buffer, Instr, Loop
 from .errors import KERNEL_FILE, Diagnostic, NkiError, Retrace, _ours
 from .expr import Expr
 from .lowering import lower
+from .memory import store
 from .splitting import split_wide
 from .tile import Tensor
 
@@ -41,6 +42,10 @@ class Traced:
     program: bytes | None
     diagnostics: list[Diagnostic]
     outputs: list[TensorSpec] = dataclasses.field(default_factory=list)
+    # For each output the position of the input whose storage it is, or None.
+    in_place: list[int | None] = dataclasses.field(default_factory=list)
+    # How many of the outputs, the first ones, the kernel returns; the others are arguments it writes.
+    returned: int = 0
 
     @property
     def ok(self) -> bool:
@@ -172,9 +177,13 @@ def _run(trace: Trace, function: Callable, arguments: list, keywords: dict, grid
 
 def _outputs(trace: Trace, result: Any) -> None:
     flat = list(result) if isinstance(result, (tuple, list)) else [result] if result is not None else []
+    if trace.options.simulation:
+        flat = [_in_hbm(trace, value) if isinstance(value, Tensor) else value for value in flat]
     written = _written(trace.body, set())
+    arguments = [b for b in trace.inputs if b.mutable and b in written]
+    trace.returned = len(flat)
     if not flat:
-        flat = [Tensor(b) for b in trace.inputs if b.mutable and b in written]
+        flat = [Tensor(b) for b in arguments]
         if not flat:
             raise NkiError(
                 "err_tensor_output_not_written_to",
@@ -223,6 +232,29 @@ def _outputs(trace: Trace, result: Any) -> None:
         if buffer.role == LOCAL:
             buffer.role = OUTPUT
         trace.outputs.append(buffer)
+    if trace.options.simulation:
+        trace.outputs.extend(b for b in arguments if b not in trace.outputs)
+
+
+def _in_hbm(trace: Trace, value: Tensor) -> Tensor:
+    """A returned tensor of any memory as one in shared_hbm."""
+    buffer = value.buffer
+    memory = buffer.storage().buffer
+    if memory == SHARED_HBM or buffer.role != LOCAL:
+        return value
+    trace.warn(
+        "err_unsupported_memory",
+        f"returned tensor '{buffer.name}' is in {context.BUFFER_NAME[memory]}: the simulator gives its "
+        "contents back, the compiler refuses it",
+        hint="create outputs with nl.ndarray(shape, dtype=..., buffer=nl.shared_hbm)",
+        loc=buffer.loc,
+    )
+    if context.is_hbm(memory):
+        buffer.storage().buffer = SHARED_HBM
+        return value
+    out = Tensor(trace.new_buffer(SHARED_HBM, value.dtype, value.shape, name=buffer.name, loc=buffer.loc))
+    store(out, value)
+    return out
 
 
 def _output_of_view(trace: Trace, value: Tensor, position: int) -> Buffer:
@@ -296,7 +328,8 @@ def _finish(trace: Trace, grid: tuple, error: Diagnostic | None) -> Traced:
     if failed or not program:
         return Traced(None, diagnostics)
     outputs = [TensorSpec(b.name, b.shape, b.dtype) for b in trace.outputs]
-    return Traced(bytes(program), diagnostics, outputs)
+    in_place = [trace.inputs.index(b) if b.role == INPUT else None for b in trace.outputs]
+    return Traced(bytes(program), diagnostics, outputs, in_place, trace.returned)
 
 
 def _unallocated_bias(nodes: list, found: list[Diagnostic]) -> None:

@@ -182,6 +182,61 @@ def test_dynamic_copies():
     evaluate(text, expected)
 
 
+@pytest.mark.parametrize("sum_of", ["i[0, k] + f", "f + i[0, k]", "i[0, k] + (f - 2) + 1 + 1"])
+def test_a_run_time_number_moves_an_index(sum_of):
+    index = RNG.integers(0, 36, (1, 10)).astype(np.int32)
+    source = HEAD + (
+        "@nki.jit\ndef nki_kernel(x, y):\n"
+        "    out = nl.ndarray((64, 10, 4), nl.float32, buffer=nl.shared_hbm)\n"
+        "    t, i = nl.load(x), nl.load(y)\n"
+        "    r = nl.ndarray((64, 10, 4), nl.float32)\n"
+        "    p, f = nl.mgrid[0:64, 0:4]\n"
+        "    for k in nl.affine_range(10):\n"
+        f"        r[p, k, f] = nisa.tensor_copy_dynamic_src(t[p, {sum_of}])\n"
+        "    nl.store(out, r)\n    return out\n"
+    )
+    expected = np.stack([X[:, k : k + 4] for k in index[0]], axis=1)
+    close(run(source, [X, index])[0], expected)
+
+
+def test_a_run_time_number_selects_on_a_middle_axis():
+    data = RNG.standard_normal((64, 12, 4)).astype(np.float32)
+    source = HEAD + (
+        "@nki.jit\ndef nki_kernel(x, y):\n"
+        "    out = nl.ndarray((64, 3, 4), nl.float32, buffer=nl.shared_hbm)\n"
+        "    t, i = nl.load(x), nl.load(y)\n"
+        "    r = nl.ndarray((64, 3, 4), nl.float32)\n"
+        "    p, _, f = nl.mgrid[0:64, 0:1, 0:4]\n"
+        "    for k in nl.affine_range(3):\n"
+        "        r[p, k, f] = nisa.tensor_copy_dynamic_src(t[p, i[0, k], f])\n"
+        "    nl.store(out, r)\n    return out\n"
+    )
+    index = np.array([[11, 0, 5]], np.int32)
+    close(run(source, [data, index])[0], data[:, index[0]])
+
+
+def test_dma_copy_takes_a_run_time_index_beside_a_grid():
+    rows = RNG.permutation(64).astype(np.int32).reshape(64, 1)
+    lines = "p, f = nl.mgrid[0:64, 0:40]\nt = nl.ndarray((64, 40), nl.float32)\ni = nl.load(y)\n"
+    copy = lines + "nisa.dma_copy(dst=t[p, f], src=x[i, f])\nnl.store(out, t)"
+    close(run(body(copy, "x, y"), [X, rows])[0], X[rows[:, 0]])
+    load = lines + "nl.store(out, nl.load(x[i, f]))"
+    assert rules(trace(body(load, "x, y"), [X, rows])) == ["err_indirect_indices_free_dim"]
+
+
+def test_a_gathered_row_is_stored_under_any_free_axes():
+    index = np.tile(RNG.integers(0, 38, (16, 2)).astype(np.uint16), (8, 1))
+    data = RNG.standard_normal((128, 40)).astype(np.float32)
+    source = HEAD + (
+        "@nki.jit\ndef nki_kernel(x, i):\n"
+        "    out = nl.ndarray((128, 2, 16, 2), nl.float32, buffer=nl.shared_hbm)\n"
+        "    nl.store(out, nisa.local_gather(nl.load(x), nl.load(i), 2, 32))\n    return out\n"
+    )
+    flat = index[:16].flatten(order="F")
+    expected = np.stack([data[:, k : k + 2] for k in flat], axis=1).reshape(128, 2, 16, 2)
+    close(run(source, [data, index])[0], expected)
+
+
 def test_local_gather():
     count, each = 32, 2
     index = RNG.integers(0, 19, (8, count)).astype(np.uint16) * each

@@ -1,8 +1,11 @@
 """Kernels in the caller's own process: nki.jit, nki.simulate_kernel and relatives, with NumPy arrays."""
 
+import inspect
+
 import ml_dtypes
 import numpy as np
 import pytest
+from harness import body, rules, trace
 
 import neuronxcc.nki as nki
 import neuronxcc.nki.language as nl
@@ -77,8 +80,61 @@ def test_an_argument_in_place():
         nl.store(x[0:8, :], 0.0)
         return x
 
-    got = clear(X)
+    x = X.copy()
+    got = clear(x)
     np.testing.assert_array_equal(got, np.vstack([np.zeros((8, 32)), X[8:]]))
+    assert got is x
+
+
+def _double_into(x, out):
+    nl.store(out, nl.load(x) * 2)
+
+
+@pytest.mark.parametrize("kernel", [nki.trace(_double_into), _double_into])
+def test_a_kernel_without_results_writes_into_its_arguments(kernel):
+    x, out = X.copy(), np.zeros_like(X).T  # not contiguous
+    assert nki.simulate_kernel(kernel, x, out.T) is None
+    np.testing.assert_allclose(out.T, X * 2)
+    np.testing.assert_array_equal(x, X)
+
+
+@pytest.mark.parametrize("decorate", [nki.jit, nki.jit(mode="simulation"), nki.baremetal])
+def test_arguments_of_a_jit_kernel_stay_immutable(decorate):
+    with pytest.raises(KernelError, match="err_cannot_update_immutable_parameter"):
+        nki.simulate_kernel(decorate(_double_into), X, np.zeros_like(X))
+
+
+@pytest.mark.parametrize("decorator", ["@nki.trace", "@nki.jit(mode='simulation')"])
+def test_the_services_trace_every_mode_as_the_compiler_does(decorator):
+    writes = "nl.store(y, nl.load(x))\n"
+    source = body(writes, "x, y").replace("@nki.jit", decorator)
+    assert rules(trace(source, [X, X])) == ["err_cannot_update_immutable_parameter"]
+    source = body("nl.store(out, nl.load(x))").replace("@nki.jit", decorator).replace("shared_hbm", "hbm")
+    assert rules(trace(source, [X])) == ["err_unsupported_memory"]
+
+
+def _copy_by_way_of(memory):
+    def kernel(x):
+        if memory is nl.sbuf:
+            return nl.load(x) * 1.0
+        out = nl.ndarray(x.shape, dtype=x.dtype, buffer=memory)
+        nl.store(out, nl.load(x))
+        return out
+
+    return kernel
+
+
+@pytest.mark.parametrize("memory", [nl.hbm, nl.private_hbm, nl.sbuf])
+def test_the_simulator_returns_any_memory_and_the_compiler_only_shared_hbm(memory):
+    with pytest.warns(UserWarning, match="the compiler refuses it"):
+        np.testing.assert_array_equal(nki.jit(_copy_by_way_of(memory), mode="simulation")(X), X)
+    with pytest.raises(KernelError, match="err_unsupported_memory"):
+        nki.jit(_copy_by_way_of(memory))(X)
+
+
+def test_a_kernel_is_no_function_for_those_who_look_for_functions():
+    assert not inspect.isfunction(inspect.unwrap(scale))
+    assert list(inspect.signature(scale).parameters) == ["x", "factor", "offset"]
 
 
 def test_a_broken_kernel_tells_its_diagnostics():
