@@ -31,7 +31,7 @@ bool IsReal(const Dims& dims) {
 
 }  // namespace
 
-void Builder::Fail(std::string message) {
+void Builder::Fail(const std::string& message) {
   if (!status_.ok()) return;
   status_ =
       absl::UnimplementedError(origin_.empty() ? message : absl::StrCat("node '%", origin_, "': ", message));

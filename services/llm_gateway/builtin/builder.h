@@ -62,7 +62,7 @@ class Builder {
   // The kernel returns `x` in this place: a value of its own, row-major.
   void Return(const Tensor& x);
 
-  void Fail(std::string message);
+  void Fail(const std::string& message);
   bool failed() const { return !status_.ok(); }
   const absl::Status& status() const { return status_; }
 

@@ -87,6 +87,14 @@ bool TurnsTiles(const KernelPlan& plan, const StagePlan& stage) {
 
 std::optional<Revision> ReviseForMismatch(const KernelPlan& plan, const Observation& observation) {
   Revision revision{plan.assumptions, ""};
+  if (plan.program.used_one_pass_variance) {
+    revision.assumptions.lowering.one_pass_variance = false;
+    revision.reason =
+        "The variance as mean(x^2) - mean(x)^2 cancels on this data, so the deviations from the mean are now "
+        "squared "
+        "and averaged.";
+    return revision;
+  }
   if (observation.has_nan) {
     for (size_t i = 0; i < plan.stages.size(); ++i) {
       if (!TurnsTiles(plan, plan.stages[i])) continue;
@@ -97,14 +105,6 @@ std::optional<Revision> ReviseForMismatch(const KernelPlan& plan, const Observat
           "lie.";
     }
     if (!revision.reason.empty()) return revision;
-  }
-  if (plan.program.used_one_pass_variance) {
-    revision.assumptions.lowering.one_pass_variance = false;
-    revision.reason =
-        "The variance as mean(x^2) - mean(x)^2 cancels on this data, so the deviations from the mean are now "
-        "squared "
-        "and averaged.";
-    return revision;
   }
   if (plan.program.used_unreduced_trigonometry) {
     revision.assumptions.lowering.trigonometry_in_domain = false;
@@ -129,7 +129,8 @@ std::optional<Revision> Revise(const KernelPlan& plan, const KernelText& text,
   for (const ToldError& error : observation.errors) {
     if (std::optional<Revision> revision = ReviseForError(plan, text, error)) return revision;
   }
-  const bool wrong = observation.verified.has_value() && !*observation.verified;
+  // Only wrong numbers speak about the data; a crash or a timeout says nothing about what was assumed of it.
+  const bool wrong = observation.failure == "mismatch" || observation.failure == "nan";
   if (observation.errors.empty() && wrong) return ReviseForMismatch(plan, observation);
   return std::nullopt;
 }

@@ -98,6 +98,14 @@ TEST(Revise, BlamesTurnedTilesForNaN) {
   EXPECT_EQ(revised.text.source.find("nisa.nc_transpose("), std::string::npos);
 }
 
+TEST(Revise, LearnsNothingAboutTheDataFromACrash) {
+  const Kernel kernel = Write(kLayerNormGraph);
+  Observation seen = Mismatch(false);
+  EXPECT_TRUE(Revise(kernel.plan, kernel.text, seen).has_value());
+  seen.failure = "timeout";
+  EXPECT_FALSE(Revise(kernel.plan, kernel.text, seen).has_value());
+}
+
 TEST(Revise, LeavesWhatItCannotExplain) {
   const Kernel kernel = Write(SoftmaxGraph(128, 512));
   EXPECT_FALSE(Revise(kernel.plan, kernel.text, Error("err_unsupported_memory", 12)).has_value());

@@ -60,6 +60,7 @@ Observation ReadToolText(absl::string_view text) {
       if (!*seen.verified && open != absl::string_view::npos && close != absl::string_view::npos &&
           open < close) {
         seen.failure = std::string(line.substr(open + 1, close - open - 1));
+        seen.has_nan |= seen.failure == "nan";
       }
     } else if (absl::StartsWith(line, "NaN: ")) {
       seen.has_nan = true;
