@@ -5,9 +5,17 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "common/rpc/channel.h"
 #include "common/rpc/status.h"
 
 namespace nkiagent::nkictl {
+namespace {
+
+// Longest wait for a running orchestrator to accept the connection.
+constexpr absl::Duration kConnectTimeout = absl::Seconds(5);
+
+}  // namespace
 
 absl::Status Connection::Close(bool failed) {
   client.reset();
@@ -31,6 +39,14 @@ absl::StatusOr<Connection> Connect(const Environment& environment, bool local) {
     server.target = connection.cluster->target(Service::kOrchestrator);
   } else if (server.target.empty()) {
     server.target = kDefaultServer;
+  }
+  if (connection.cluster == nullptr) {
+    absl::StatusOr<std::shared_ptr<grpc::Channel>> channel = rpc::CreateChannel(server);
+    if (!channel.ok()) return channel.status();
+    if (!rpc::AwaitConnected(**channel, server.target, absl::Now() + kConnectTimeout).ok()) {
+      return absl::UnavailableError(absl::StrCat("no orchestrator answers at ", server.target,
+                                                 "; `nkictl up` starts one here, --server names another"));
+    }
   }
   absl::StatusOr<std::unique_ptr<Client>> client = Client::Connect(server, environment.interrupt->token());
   if (!client.ok()) return client.status();

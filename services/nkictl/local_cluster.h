@@ -39,8 +39,9 @@ struct ClusterOptions {
   std::array<int, 4> metrics_ports = {0, 0, 0, 0};
   // More flags by service, in the same order.
   std::array<std::vector<std::string>, 4> flags;
-  // Longest wait for each service to serve. A warm parent imports torch first.
-  absl::Duration start_timeout = absl::Seconds(60);
+  // Longest wait for each service to serve. A warm parent imports torch first: seconds, or minutes on a busy
+  // machine.
+  absl::Duration start_timeout = absl::Seconds(180);
   // Longest wait for a service to drain before it is killed.
   absl::Duration drain_timeout = absl::Seconds(20);
 };

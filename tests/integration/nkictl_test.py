@@ -48,7 +48,7 @@ def start(tmp_path: Path, *args: str) -> subprocess.Popen:
 def nkictl(tmp_path: Path, *args: str) -> subprocess.CompletedProcess:
     """Runs nkictl to its end, after which nothing that it started may be there."""
     process = start(tmp_path, *args)
-    out, err = process.communicate(timeout=100)
+    out, err = process.communicate(timeout=200)
     assert processes_of(process.pid) == []
     return subprocess.CompletedProcess(args, process.returncode, out, err)
 
@@ -117,6 +117,9 @@ def test_bad_usage_exits_two_and_missing_files_one(tmp_path):
     assert missing.returncode == 1
     assert json.loads(missing.stdout)["error"]["code"] == "NOT_FOUND"
     assert nkictl(tmp_path, "--help").returncode == 0
+    alone = nkictl(tmp_path, "--server", "127.0.0.1:1", "list")
+    assert alone.returncode == 1
+    assert "no orchestrator answers at 127.0.0.1:1" in alone.stderr
 
 
 def test_ctrl_c_drains_and_leaves_nothing(tmp_path):
