@@ -3,6 +3,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "services/orchestrator/kernel_text.h"
 #include "services/orchestrator/prompts.h"
@@ -30,6 +31,16 @@ std::vector<llm::v1::ToolCall> ToolCalls(const llm::v1::Message& message) {
     if (block.has_tool_call()) calls.push_back(block.tool_call());
   }
   return calls;
+}
+
+// What a model that wrote no kernel said instead: often the reason, which is all that its user will want to
+// know.
+std::string LastWords(const TurnState& turn) {
+  constexpr size_t kMaxBytes = 400;
+  const std::string text(absl::StripAsciiWhitespace(PlainText(turn.answer.message())));
+  if (text.empty()) return "";
+  const absl::string_view shown = CutUtf8(text, kMaxBytes);
+  return absl::StrCat("; it said: ", shown, shown.size() < text.size() ? " ..." : "");
 }
 
 const KernelCompiled* CompiledFor(const TurnState& turn, const std::string& call_id) {
@@ -220,7 +231,8 @@ Action AfterAgentAnswer(const Snapshot& snapshot) {
   if (Passed(snapshot)) return End(snapshot, v1::END_REASON_VERIFIED, "");
   if (snapshot.idle_turns >= kMaxIdleTurns) {
     return End(snapshot, v1::END_REASON_MODEL_GAVE_UP,
-               absl::StrCat(snapshot.idle_turns, " answers in a row held neither a tool call nor a kernel"));
+               absl::StrCat(snapshot.idle_turns, " answers in a row held neither a tool call nor a kernel",
+                            LastWords(turn)));
   }
   return Reply(snapshot, UserText(Nudge(turn)));
 }
@@ -228,7 +240,8 @@ Action AfterAgentAnswer(const Snapshot& snapshot) {
 // The modes without tools judge one kernel at the end: the last one that the model wrote.
 Action JudgeAtTheEnd(const Snapshot& snapshot) {
   if (!snapshot.proposal) {
-    return End(snapshot, v1::END_REASON_MODEL_GAVE_UP, "no answer held a kernel in a fenced Python block");
+    return End(snapshot, v1::END_REASON_MODEL_GAVE_UP,
+               absl::StrCat("no answer held a kernel in a fenced Python block", LastWords(snapshot.turn)));
   }
   if (std::optional<Action> step = Judge(snapshot, "", *snapshot.proposal)) return *std::move(step);
   return TurnsExhausted(snapshot);

@@ -237,7 +237,7 @@ std::vector<Situation> Situations() {
   add("CutTurn", Agent().Turn(Says("let me think"), llm::v1::STOP_REASON_MAX_TOKENS),
       HasSubstr("limit of output tokens"));
   add("ThirdIdleTurnGivesUp", Agent().Turn(Says("a")).Replied().Turn(Says("b")).Replied().Turn(Says("c")),
-      HasSubstr("END_REASON_MODEL_GAVE_UP: 3 answers in a row"));
+      AllOf(HasSubstr("END_REASON_MODEL_GAVE_UP: 3 answers in a row"), HasSubstr("it said: c")));
   add("ACallEndsAnIdleStretch",
       Agent()
           .Turn(Says("a"))
@@ -321,7 +321,8 @@ std::vector<Situation> Situations() {
           .Compiled("", "k1", true)
           .Verified("", "k1", VERDICT_REASON_MISMATCH),
       HasSubstr("the last kernel failed verification (mismatch)"));
-  add("SingleShotWithoutAKernel", SingleShot().Turn(Says("I can't")), HasSubstr("END_REASON_MODEL_GAVE_UP"));
+  add("SingleShotWithoutAKernel", SingleShot().Turn(Says("I can't")),
+      AllOf(HasSubstr("END_REASON_MODEL_GAVE_UP"), HasSubstr("it said: I can't")));
   add("SingleShotIgnoresCalls", SingleShot().Turn(Says("", {a})), HasSubstr("END_REASON_MODEL_GAVE_UP"));
 
   // Multi-turn.
