@@ -77,8 +77,8 @@ function(nki_python_module name)
 endfunction()
 
 # nki_pytest(NAME FILES test_a.py ... [TIMEOUT seconds] [LABELS ...] [ENV VAR=value ...]): pytest files (or folders)
-# relative to the current source folder, registered with ctest as one test. The repository root and the extension
-# modules are on PYTHONPATH. pytest writes NAME.xml (JUnit) under ${PROJECT_BINARY_DIR}/test-results if ./dev test asks.
+# relative to the current source folder, registered with ctest as one test. The repository root, the extension modules
+# and the frontend's packages (common/nki/frontend) are on PYTHONPATH. pytest writes NAME.xml (JUnit) under ${PROJECT_BINARY_DIR}/test-results if ./dev test asks.
 function(nki_pytest name)
   cmake_parse_arguments(ARG "" "TIMEOUT" "FILES;LABELS;ENV" ${ARGN})
   if(NOT ARG_TIMEOUT)
@@ -91,8 +91,8 @@ function(nki_pytest name)
   add_test(NAME ${name}
     COMMAND "${NKI_PYTHON}" -m pytest -q -p no:cacheprovider
             --junit-xml=${PROJECT_BINARY_DIR}/test-results/${name}.xml ${paths})
-  set(environment "PYTHONPATH=${PROJECT_SOURCE_DIR}:${NKI_PYTHON_MODULE_DIR}" "PYTHONDONTWRITEBYTECODE=1"
-    "NKI_BUILD_DIR=${PROJECT_BINARY_DIR}" ${ARG_ENV})
+  set(environment "PYTHONPATH=${PROJECT_SOURCE_DIR}:${NKI_PYTHON_MODULE_DIR}:${PROJECT_SOURCE_DIR}/common/nki/frontend"
+    "PYTHONDONTWRITEBYTECODE=1" "NKI_BUILD_DIR=${PROJECT_BINARY_DIR}" ${ARG_ENV})
   set_tests_properties(${name} PROPERTIES
     TIMEOUT ${ARG_TIMEOUT} LABELS "pytest;${ARG_LABELS}" ENVIRONMENT "${environment}")
 endfunction()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import sys
 import time
 
 import nki_sandbox
@@ -91,11 +92,25 @@ def test_hundred_gibibytes(python_parent):
 
 @pytest.mark.parametrize(
     "path",
-    ["/etc/passwd", "/etc/shadow", "/root", "/home", "/proc/self/environ", "/proc/1/root"],
+    ["/etc/passwd", "/etc/shadow", "/proc/self/environ", "/proc/1/root"],
 )
 def test_files_outside_are_not_there(python_parent, path):
     outcome = run(python_parent, f"import os\nanswer = os.path.exists({path!r})")
     assert (outcome["kind"], outcome["reply"]) == ("ok", b"False")
+
+
+@pytest.mark.parametrize("folder", ["/root", "/home", "/tmp"])
+def test_folders_of_others_show_nothing_but_the_way_to_this_installation(python_parent, folder):
+    shown = [pathlib.Path(p).resolve() for p in (*sys.path, sys.prefix, sys.base_prefix) if p]
+    way = {
+        p.relative_to(folder).parts[0]
+        for p in shown
+        if p.is_relative_to(folder) and p != pathlib.Path(folder)
+    }
+    source = f"import os\nanswer = ' '.join(os.listdir({folder!r}) if os.path.exists({folder!r}) else [])"
+    outcome = run(python_parent, source)
+    assert outcome["kind"] == "ok"
+    assert set(outcome["reply"].decode().split()) <= way
 
 
 @pytest.mark.parametrize("safe_path", [True, False])
