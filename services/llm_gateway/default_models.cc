@@ -6,8 +6,8 @@ namespace nkiagent::llm_gateway {
 namespace {
 
 // Prices in USD for a million tokens, cache writes of 5 minutes. claude-opus-4-1: docs.anthropic.com,
-// about-claude/pricing, as of 2025-10. The other two: input and output as told by third parties at that time, cache
-// prices by the same ratios; set your own in the models file before you rely on a cost.
+// about-claude/pricing, as of 2025-10. The other two: input and output as told by third parties at that time,
+// cache prices by the same ratios; set your own in the models file before you rely on a cost.
 constexpr char kModels[] = R"(
 - name: claude-opus-4-1
   provider: anthropic
