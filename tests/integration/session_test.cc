@@ -251,7 +251,7 @@ TEST_F(SessionTest, TasksThatCanNotBeJudgedSayWhy) {
       {"empty tensor", Module("return x", "[torch.randn(0, 4)]"), verify::v1::TASK_PROBLEM_KIND_EMPTY_TENSOR},
       {"5-D", Module("return x", "[torch.randn(1, 2, 3, 4, 5)]"),
        verify::v1::TASK_PROBLEM_KIND_UNSUPPORTED_RANK},
-      {"not deterministic", Module("return x * __import__('time').perf_counter_ns()"),
+      {"not deterministic", Module("return x + torch.rand_like(x)"),
        verify::v1::TASK_PROBLEM_KIND_NON_DETERMINISTIC},
       {"exits", Module("return __import__('os')._exit(0)"), verify::v1::TASK_PROBLEM_KIND_SANDBOX_FAILURE},
   };
