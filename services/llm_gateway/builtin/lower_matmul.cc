@@ -8,7 +8,7 @@ namespace nkiagent::builtin {
 namespace {
 
 // The product of two matrices, or of two batches of them, without the batch axis that is added here.
-Tensor Product(NodeLowering& n, Tensor x, Tensor y, DType dtype) {
+Tensor Product(NodeLowering& n, const Tensor& x, const Tensor& y, DType dtype) {
   Builder& b = n.builder();
   const size_t rank = x.view.dims.size();
   if (rank != y.view.dims.size() || (rank != 2 && rank != 3)) {
