@@ -1,6 +1,7 @@
 #include "common/nki/exec/dtype_convert.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <limits>
 
@@ -58,6 +59,11 @@ float LoadFloat(DType dtype, const std::byte* p) {
       return Read<uint8_t>(p) != 0 ? 1.0f : 0.0f;
   }
   return 0.0f;
+}
+
+int64_t IntOfConstant(double value) {
+  if (std::isnan(value)) return 0;
+  return std::llrint(std::clamp(value, -2147483648.0, 4294967295.0));
 }
 
 void StoreFloat(DType dtype, std::byte* p, float value) {

@@ -125,6 +125,9 @@ NKI_EXEC_INLINE uint8_t ToBool(float f) { return f != 0.0f ? 1 : 0; }
 
 // The element as the engines read it.
 float LoadFloat(isa::DType dtype, const std::byte* p);
+// A constant of a program as an integer: rounded, kept within the 32-bit types (signed and unsigned), NaN as
+// 0.
+int64_t IntOfConstant(double value);
 // Writes `value` with the type's rounding.
 void StoreFloat(isa::DType dtype, std::byte* p, float value);
 

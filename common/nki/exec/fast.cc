@@ -32,7 +32,9 @@ bool HasIndirect(const InstrPlan& plan) { return plan.dst[0].indirect.active || 
 // By opcode: the function and the conditions beyond those of every instruction.
 FastFn Select(const InstrPlan& plan) {
   const ir::Attrs& at = plan.instr->attrs;
-  const bool bitvec = isa::Info(at.op0).bitvec || isa::Info(at.op1).bitvec;
+  // Attributes that an instruction does not read may hold anything.
+  const bool bitvec0 = isa::Info(at.op0).bitvec;
+  const bool bitvec = bitvec0 || isa::Info(at.op1).bitvec;
   switch (plan.instr->op) {
     case Opcode::kDmaCopy:
     case Opcode::kDmaTranspose:
@@ -58,12 +60,15 @@ FastFn Select(const InstrPlan& plan) {
       return CopiesThroughFp32(plan, plan.src[0]) || plan.src[0].dtype == plan.dst[0].dtype
                  ? FastCopyPredicated
                  : nullptr;
-    case Opcode::kTensorTensor:
-    case Opcode::kScalarTensorTensor:
     case Opcode::kReciprocal:
-      return bitvec ? nullptr : FastAlu;
+      return FastAlu;
+    case Opcode::kTensorTensor:
+      return bitvec0 ? FastBitvec : FastAlu;
+    case Opcode::kScalarTensorTensor:
+      return bitvec ? FastBitvec : FastAlu;
     case Opcode::kTensorScalar:
-      return bitvec || (plan.dst[1].IsMemory() && !Foldable(at.reduce_op)) ? nullptr : FastAlu;
+      if (bitvec) return FastBitvec;
+      return (plan.dst[1].IsMemory() && !Foldable(at.reduce_op)) ? nullptr : FastAlu;
     case Opcode::kActivation:
       return at.reduce_op == AluOp::kNone || Foldable(at.reduce_op) ? FastActivation : nullptr;
     case Opcode::kIota:
@@ -81,15 +86,17 @@ FastFn Select(const InstrPlan& plan) {
       return FastBnStats;
     case Opcode::kNcStreamShuffle:
       return FastShuffle;
-    // Rare, or dominated by searching: the definition is fast enough.
     case Opcode::kDropout:
+      return CopiesThroughFp32(plan, plan.src[0]) ? FastRandom : nullptr;
+    case Opcode::kRng:
+      return FastRandom;
+    // Rare, or dominated by searching: the definition is fast enough.
     case Opcode::kRangeSelect:
     case Opcode::kBnAggr:
     case Opcode::kLocalGather:
     case Opcode::kMax8:
     case Opcode::kNcFindIndex8:
     case Opcode::kNcMatchReplace8:
-    case Opcode::kRng:
       return nullptr;
   }
   return nullptr;

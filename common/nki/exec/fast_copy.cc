@@ -11,8 +11,7 @@ namespace {
 // A constant as one element of `dtype`: integers exactly, the rest through fp32.
 void StoreConstant(isa::DType dtype, double value, std::byte* element) {
   if (isa::IsInteger(dtype) && std::isfinite(value)) {
-    const double clamped = std::fmin(std::fmax(value, -2147483648.0), 4294967295.0);
-    return StoreSaturated(dtype, element, std::llrint(clamped));
+    return StoreSaturated(dtype, element, IntOfConstant(value));
   }
   StoreFloat(dtype, element, static_cast<float>(value));
 }

@@ -21,6 +21,10 @@ bool FastAlu(Context& context, const InstrPlan& plan, Team* team);  // tensor_te
 bool FastActivation(Context& context, const InstrPlan& plan, Team* team);
 bool FastSelect(Context& context, const InstrPlan& plan, Team* team);  // iota, affine_select
 
+// fast_random.cc: dropout, rng; bitwise operators of tensor_tensor, tensor_scalar, scalar_tensor_tensor.
+bool FastRandom(Context& context, const InstrPlan& plan, Team* team);
+bool FastBitvec(Context& context, const InstrPlan& plan, Team* team);
+
 // fast_reduce.cc
 bool FastReduce(Context& context, const InstrPlan& plan, Team* team);
 

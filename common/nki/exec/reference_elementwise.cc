@@ -7,6 +7,7 @@
 #include <string>
 
 #include "common/nki/exec/context.h"
+#include "common/nki/exec/dtype_convert.h"
 #include "common/nki/exec/reference_machine.h"
 #include "common/nki/exec/scalar_math.h"
 
@@ -30,8 +31,7 @@ Source ReferenceMachine::Make(const ir::Operand& o, bool vector) {
   } else if (const auto* imm = std::get_if<Immediate>(&o)) {
     s.constant.f = static_cast<float>(imm->value);
     // Exact for 32-bit integers of either sign, which a float is not.
-    const double clamped = std::clamp(imm->value, -2147483648.0, 4294967295.0);
-    s.constant.i = std::isnan(imm->value) ? 0 : std::llrint(clamped);
+    s.constant.i = IntOfConstant(imm->value);
   }
   return s;
 }
