@@ -45,7 +45,7 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const rpc::ChannelOption
                                                         std::stop_token stop) {
   absl::StatusOr<std::shared_ptr<grpc::Channel>> channel = rpc::CreateChannel(options);
   if (!channel.ok()) return channel.status();
-  return std::unique_ptr<Client>(new Client(*std::move(channel), std::move(stop)));
+  return std::unique_ptr<Client>(new Client(*channel, std::move(stop)));
 }
 
 absl::StatusOr<Session> Client::Submit(orchestrator::v1::SubmitTaskRequest request, absl::Duration patience) {

@@ -38,7 +38,7 @@ class Client {
                      const std::function<void(const orchestrator::v1::SessionEvent&)>& see);
 
  private:
-  Client(std::shared_ptr<grpc::Channel> channel, std::stop_token stop)
+  Client(const std::shared_ptr<grpc::Channel>& channel, std::stop_token stop)
       : stub_(orchestrator::v1::OrchestratorService::NewStub(channel)), stop_(std::move(stop)) {}
 
   std::unique_ptr<orchestrator::v1::OrchestratorService::Stub> stub_;

@@ -75,6 +75,7 @@ class DemoRun {
     const int jobs = flags_.jobs > 0 ? flags_.jobs : std::min(cores, 8);
     {
       std::vector<std::jthread> threads;
+      threads.reserve(jobs);
       for (int i = 0; i < jobs; ++i) threads.emplace_back([this] { Work(); });
     }
     return std::move(results_);
