@@ -69,6 +69,10 @@ struct DemoFlags {
 };
 int Demo(const Environment& environment, const DemoFlags& flags);
 
+// Replaces this process by Python running `arguments` (a script and its own arguments), with the modules of
+// common/nki/frontend before all others. Returns only if Python can't be run.
+int Python(const std::vector<std::string>& arguments);
+
 }  // namespace nkiagent::nkictl
 
 #endif  // SERVICES_NKICTL_COMMANDS_H_

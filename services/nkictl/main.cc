@@ -6,6 +6,7 @@
 #include <CLI/CLI.hpp>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "common/rpc/logging.h"
 #include "services/nkictl/commands.h"
@@ -117,6 +118,12 @@ int Main(int argc, char** argv) {
 
   CLI::App* up = app.add_subcommand("up", "Run the four services here until Ctrl-C");
 
+  // Here for --help; main() has seen to it.
+  app.add_subcommand("python", "Run a Python script whose neuronxcc.nki is ours: python SCRIPT [ARGUMENT...]")
+      ->fallthrough(false)
+      ->prefix_command()
+      ->callback([] { throw CLI::ValidationError("python", "must be the first argument"); });
+
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -146,4 +153,11 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace nkiagent::nkictl
 
-int main(int argc, char** argv) { return nkiagent::nkictl::Main(argc, argv); }
+int main(int argc, char** argv) {
+  // All that follows `python` is the script's, options included; and the script takes this process over, so
+  // nothing may have touched its signals.
+  if (argc > 1 && std::string(argv[1]) == "python") {
+    return nkiagent::nkictl::Python(std::vector<std::string>(argv + 2, argv + argc));
+  }
+  return nkiagent::nkictl::Main(argc, argv);
+}

@@ -30,8 +30,7 @@ std::vector<std::string> PythonPath(const PythonRoleOptions& options) {
   return absl::StrSplit(NKIAGENT_DEFAULT_PYTHON_PATH, ':');
 }
 
-absl::StatusOr<sandbox::WarmParentOptions> PythonRole(const std::string& role,
-                                                      const PythonRoleOptions& options) {
+absl::StatusOr<std::string> PythonInterpreter(const PythonRoleOptions& options) {
   std::string python = options.python;
   if (python.empty()) {
     const char* venv = std::getenv("NKIAGENT_VENV");
@@ -42,13 +41,20 @@ absl::StatusOr<sandbox::WarmParentOptions> PythonRole(const std::string& role,
         absl::StrCat("the workers' Python ", python,
                      " can't be run (./dev setup makes it; --worker_python names another)"));
   }
+  return python;
+}
+
+absl::StatusOr<sandbox::WarmParentOptions> PythonRole(const std::string& role,
+                                                      const PythonRoleOptions& options) {
+  const absl::StatusOr<std::string> python = PythonInterpreter(options);
+  if (!python.ok()) return python.status();
   const std::string path = absl::StrJoin(PythonPath(options), ":");
   absl::StatusOr<sandbox::Level> level = sandbox::ParseLevel(options.sandbox_level);
   if (!level.ok()) return level.status();
 
   sandbox::WarmParentOptions parent;
   parent.name = role;
-  parent.argv = {python, "-m", absl::StrCat("nkiagent_worker.", role, "_main")};
+  parent.argv = {*python, "-m", absl::StrCat("nkiagent_worker.", role, "_main")};
   parent.environment = {absl::StrCat("PYTHONPATH=", path),
                         "PYTHONSAFEPATH=1",  // what lies where the service was started is not importable
                         "PYTHONDONTWRITEBYTECODE=1",

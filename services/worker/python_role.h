@@ -31,6 +31,9 @@ struct PythonRoleOptions {
   void Declare(config::OptionSet& set);
 };
 
+// The interpreter. NOT_FOUND if it can't be run.
+absl::StatusOr<std::string> PythonInterpreter(const PythonRoleOptions& options);
+
 // The folders of the role's PYTHONPATH.
 std::vector<std::string> PythonPath(const PythonRoleOptions& options);
 

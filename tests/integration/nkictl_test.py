@@ -158,3 +158,47 @@ def test_demo_shows_true_repairs(tmp_path):
     after = {task["name"]: task["repaired_after"] for task in document["tasks"]}
     assert after["softmax_wide_2d"][0].startswith("err_")
     assert after["layernorm_offset_3d"] == ["mismatch"]
+
+
+def test_python_runs_a_script_with_our_modules_and_its_own_arguments(tmp_path):
+    (tmp_path / "helper.py").write_text("FACTOR = 3\n")
+    (tmp_path / "script.py").write_text(
+        "import sys\n"
+        "import torch\n"
+        "from helper import FACTOR\n"
+        "import neuronxcc.nki as nki\n"
+        "import neuronxcc.nki.language as nl\n"
+        "@nki.benchmark(warmup=1, iters=2)\n"
+        "def scale(x):\n"
+        "    out = nl.ndarray(x.shape, dtype=x.dtype, buffer=nl.shared_hbm)\n"
+        "    nl.store(out, nl.load(x) * FACTOR)\n"
+        "    return out\n"
+        "if __name__ == '__main__':\n"
+        "    x = torch.randn(128, 64)\n"
+        "    torch.testing.assert_close(scale(x), x * 3)\n"
+        "    print(scale.benchmark_result.nc_latency.get_latency_percentile(50) > 0, sys.argv[1:])\n"
+        "    sys.exit(7)\n"
+    )
+    done = nkictl(tmp_path, "python", "script.py", "--help", "-x", "run")
+    assert done.returncode == 7, done.stderr
+    assert done.stdout == "True ['--help', '-x', 'run']\n"
+    assert "estimated by the timing model" in done.stderr
+
+
+def test_python_leaves_signals_to_the_script(tmp_path):
+    (tmp_path / "wait.py").write_text(
+        "import signal\n"
+        "assert not signal.pthread_sigmask(signal.SIG_BLOCK, [])\n"
+        "try:\n    print('ready', flush=True)\n    signal.pause()\n"
+        "except KeyboardInterrupt:\n    print('interrupted')\n"
+    )
+    process = start(tmp_path, "python", "wait.py")
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60)[0] == "interrupted\n"
+
+
+def test_python_must_come_first(tmp_path):
+    done = nkictl(tmp_path, "--json", "python", "script.py")
+    assert done.returncode == 2
+    assert "python" in done.stderr

@@ -56,6 +56,8 @@ struct Context {
   std::vector<ir::SymbolId> loops;  // symbols of the loops being executed, outermost first
   Registers registers;
   std::optional<Diagnostic> fault;  // the kernel is wrong
+  int64_t fault_element = 0;        // ExecReport::fault_element
+  int64_t fault_elements = 0;       // ExecReport::fault_elements
   absl::Status status;              // no answer can be had
   int64_t instructions = 0;
   int64_t work = 0;  // since the clock was last looked at

@@ -121,6 +121,8 @@ absl::StatusOr<ExecReport> Run(Mode mode, const ir::Program& program, absl::Span
   if (!report.completed && !context.fault.has_value()) return context.status;
   report.instructions = machine.instructions();
   report.peak_bytes = shared.budget.peak();
+  report.fault_element = context.fault_element;
+  report.fault_elements = context.fault_elements;
   if (context.fault.has_value()) report.diagnostics.push_back(std::move(*context.fault));
   for (Diagnostic& d : shared.findings.Take()) {
     if (report.diagnostics.size() < kMaxDiagnostics) report.diagnostics.push_back(std::move(d));

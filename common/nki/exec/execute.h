@@ -73,6 +73,10 @@ struct ExecReport {
   // False if a run-time fault ended the execution; the first error among `diagnostics` names its line.
   // Outputs then hold what had been written until then.
   bool completed = false;
+  // Where a run-time index led when it left its tensor: the row-major place asked for, which may be negative,
+  // and the tensor's number of elements. Both 0 unless that is the fault.
+  int64_t fault_element = 0;
+  int64_t fault_elements = 0;
   // One for each output; empty unless track_unwritten and completed.
   std::vector<OutputReport> outputs;
   int64_t instructions = 0;  // executed, loops counted out

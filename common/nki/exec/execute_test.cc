@@ -292,6 +292,8 @@ TEST(Execute, RunTimeIndexGathersRowsAndFaultsOutside) {
       EXPECT_FALSE(r->report.completed);
       EXPECT_EQ(r->report.diagnostics[0].line, 2);
       EXPECT_THAT(r->report.diagnostics[0].message, HasSubstr("run-time index"));
+      EXPECT_EQ(r->report.fault_element, static_cast<int64_t>(last) * 8);
+      EXPECT_EQ(r->report.fault_elements, 32);
       continue;
     }
     const std::vector<float> in = data.Floats(), out = r->outputs[0].Floats();

@@ -4,7 +4,6 @@
 #include "common/nki/exec/dtype_convert.h"
 #include "common/nki/exec/fast_common.h"
 #include "common/nki/exec/fast_ops.h"
-#include "common/nki/exec/findings.h"
 #include "common/nki/exec/reference.h"
 
 namespace nkiagent::nki::exec {
@@ -16,6 +15,7 @@ struct Displacement {
   std::vector<char> skipped;
 };
 
+// False if a row lies outside its tensor.
 bool Displace(Context& context, const InstrPlan& plan, const AccessPlan& a, int64_t rows, Displacement* out) {
   out->elements.assign(static_cast<size_t>(rows), 0);
   out->skipped.resize(out->elements.size(), 0);
@@ -33,7 +33,6 @@ bool Displace(Context& context, const InstrPlan& plan, const AccessPlan& a, int6
     } else if (plan.instr->attrs.oob == isa::OobMode::kSkip) {
       out->skipped[static_cast<size_t>(r)] = 1;
     } else {
-      context.fault = OutOfBounds(context.program(), *plan.instr, a.tensor, indirect.axis, index, true);
       return false;
     }
   }
@@ -70,7 +69,9 @@ bool FastGather(Context& context, const InstrPlan& plan, Team*) {
   if (state != TileLoop::State::kReady) return state == TileLoop::State::kEmpty;
   const int64_t rows = loop.first_count();
   Displacement to, from;
-  if (!Displace(context, plan, src, rows, &from) || !Displace(context, plan, dst, rows, &to)) return false;
+  if (!Displace(context, plan, src, rows, &from) || !Displace(context, plan, dst, rows, &to)) {
+    return ReferenceInstr(context, *plan.instr);  // tells the fault
+  }
   const Kernels& k = BestKernels();
   std::byte* data = DataOf(context, dst);
   const std::byte* source = DataOf(context, src);

@@ -173,6 +173,8 @@ bool Machine::RunInParallel(Context& context, const LoopPlan& loop) {
   }
   if (failed_context != &context) {
     context.fault = failed_context->fault;
+    context.fault_element = failed_context->fault_element;
+    context.fault_elements = failed_context->fault_elements;
     context.status = failed_context->status;
   }
   return false;

@@ -51,6 +51,15 @@ bool ReferenceMachine::Locate(const Access& a, const Position& pos, int64_t* pla
         return true;
       }
       c_.fault = OutOfBounds(c_.program(), in_, a.tensor, static_cast<int>(k), index, run_time);
+      if (run_time) {
+        auto element = static_cast<uint64_t>(*place * t.shape[k]) + static_cast<uint64_t>(index);
+        for (size_t j = k + 1; j < t.shape.size(); ++j) {
+          element =
+              element * static_cast<uint64_t>(t.shape[j]) + static_cast<uint64_t>(Eval(a.index[j], pos));
+        }
+        c_.fault_element = static_cast<int64_t>(element);
+        c_.fault_elements = t.ElementCount();
+      }
       return false;
     }
     *place = *place * t.shape[k] + index;

@@ -1,6 +1,6 @@
-// The extension module `_nki_exec`: execution and whole-program rules for kernels that run in the caller's
-// own process (nki.simulate_kernel, tests). The services do not load it: there, programs and data never meet
-// in a Python process.
+// The extension module `_nki_exec`: execution, whole-program rules and the timing model for kernels that run
+// in the caller's own process (nki.simulate_kernel, tests). The services do not load it: there, programs and
+// data never meet in a Python process.
 #include <pybind11/pybind11.h>
 
 #include <cstddef>
@@ -11,6 +11,7 @@
 #include "common/nki/diagnostic.h"
 #include "common/nki/exec/execute.h"
 #include "common/nki/ir/serialize.h"
+#include "common/nki/timing/timing.h"
 
 namespace nkiagent::nki::frontend {
 namespace {
@@ -90,6 +91,8 @@ py::dict Execute(const py::bytes& bytes, const py::list& inputs, const py::list&
   if (!report.ok()) throw py::value_error(report.status().ToString());
   py::dict result;
   result["completed"] = report->completed;
+  result["fault_element"] = report->fault_element;
+  result["fault_elements"] = report->fault_elements;
   result["instructions"] = report->instructions;
   result["peak_bytes"] = report->peak_bytes;
   py::list unwritten;
@@ -99,13 +102,30 @@ py::dict Execute(const py::bytes& bytes, const py::list& inputs, const py::list&
   return result;
 }
 
+// The timing model's answer, in microseconds.
+py::dict Estimate(const py::bytes& bytes) {
+  const ir::Program program = ParseOrThrow(bytes);
+  absl::StatusOr<timing::Estimate> estimate = absl::UnknownError("");
+  {
+    py::gil_scoped_release release;
+    estimate = timing::EstimateLatency(program);
+  }
+  if (!estimate.ok()) throw py::value_error(std::string(estimate.status().message()));
+  py::dict result;
+  result["latency_us"] = estimate->latency_us;
+  result["roofline_us"] = estimate->roofline_us;
+  result["bound"] = std::string(timing::Name(estimate->bound));
+  return result;
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_nki_exec, m) {
-  m.doc() = "Checks and executes programs in this process.";
+  m.doc() = "Checks, executes and times programs in this process.";
   m.def("check", &CheckProgram, py::arg("program"));
   m.def("execute", &Execute, py::arg("program"), py::arg("inputs"), py::arg("outputs"),
         py::arg("threads") = 2, py::arg("seed") = 0);
+  m.def("estimate", &Estimate, py::arg("program"));
 }
 
 }  // namespace nkiagent::nki::frontend

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from . import context, dtypes
+from . import context, dtypes, torch_bridge
 from .context import Options
 from .errors import MissingApi, NkiError
 from .tracer import TensorSpec, Traced, trace_kernel
@@ -120,6 +120,9 @@ class Kernel:
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
 
+    def finished(self, program: bytes) -> None:
+        """Called after the program of a call has run."""
+
     @property
     def flags(self) -> dict:
         """Marks set by the decorators of nki.compiler."""
@@ -146,13 +149,15 @@ class Kernel:
 
     def bind(self, args: tuple, kwargs: dict) -> tuple[list, dict, list]:
         """The call's arguments with specs in place of arrays, and the arrays in the order of the program's
-        inputs.
+        inputs; those of torch tensors share their memory.
         """
         bound = inspect.signature(self.function).bind(*args, **kwargs)
         bound.apply_defaults()
         arrays: list = []
 
         def spec(name: str, value: Any) -> Any:
+            if torch_bridge.is_tensor(value):
+                value = torch_bridge.to_numpy(value, name)
             if not isinstance(value, np.ndarray):
                 return value
             arrays.append(value)
@@ -189,13 +194,15 @@ class Kernel:
         )
 
 
-def _decorator(mode: str):
+def decorator(mode: str, kind: type[Kernel] = Kernel) -> Callable:
+    """A decorator that makes kernels of this mode, usable with and without options."""
+
     def decorate(function: Callable | None = None, **options: Any) -> Any:
         if function is None:
             return functools.partial(decorate, **options)
         if isinstance(function, Kernel):
-            return Kernel(function.function, mode, function.grid, **{**function.options, **options})
-        return Kernel(function, mode, **options)
+            return kind(function.function, mode, function.grid, **{**function.options, **options})
+        return kind(function, mode, **options)
 
     return decorate
 
@@ -204,43 +211,19 @@ def jit(func: Callable | None = None, mode: str = "auto", **kwargs: Any) -> Any:
     """Makes a function an NKI kernel. Called outside of a kernel it runs on the CPU, whatever the mode."""
     if mode not in _MODES:
         raise ValueError(f"nki.jit mode {mode!r} is not one of {', '.join(_MODES)}")
-    return _decorator(mode)(func, **kwargs)
+    if mode in ("benchmark", "profile"):
+        from . import measure
+
+        return getattr(measure, mode)(func, **kwargs)
+    return decorator(mode)(func, **kwargs)
 
 
-trace = _decorator("trace")
+trace = decorator("trace")
 
 
 def baremetal(kernel: Callable | None = None, **kwargs: Any) -> Any:
     """nki.baremetal: as jit."""
-    return _decorator("baremetal")(kernel, **kwargs)
-
-
-class _NeedsDevice(Kernel):
-    """A kernel wrapped for measurements: only calling it needs the device."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        raise RuntimeError(
-            f"nki.{self.mode} needs an attached Neuron device; nki.simulate_kernel runs a kernel on the CPU"
-        )
-
-    def __getitem__(self, grid: object) -> _NeedsDevice:
-        return _NeedsDevice(self.function, self.mode, super().__getitem__(grid).grid, **self.options)
-
-
-def benchmark(kernel: Callable | None = None, **kwargs: Any) -> Any:
-    """nki.benchmark: calling the kernel needs a Neuron device."""
-    return _measured(kernel, "benchmark", kwargs)
-
-
-def profile(func: Callable | None = None, **kwargs: Any) -> Any:
-    """nki.profile: calling the kernel needs a Neuron device."""
-    return _measured(func, "profile", kwargs)
-
-
-def _measured(kernel: Callable | None, mode: str, options: dict) -> Any:
-    if kernel is None:
-        return lambda later: _measured(later, mode, options)
-    return _NeedsDevice(kernel.function if isinstance(kernel, Kernel) else kernel, mode, **options)
+    return decorator("baremetal")(kernel, **kwargs)
 
 
 def simulate_kernel(kernel: Callable, *args: Any, **kwargs: Any) -> Any:

@@ -41,10 +41,34 @@ def test_every_mode_runs_here(decorate):
     np.testing.assert_allclose(nki.simulate_kernel(decorate(_scale), X), X * 2)
 
 
-@pytest.mark.parametrize("decorate", [nki.benchmark, nki.benchmark(warmup=5, iters=10), nki.profile])
-def test_measurements_need_a_device(decorate):
-    with pytest.raises(RuntimeError, match="Neuron device"):
-        decorate(_scale)[2](X)
+@pytest.mark.parametrize("options", [{}, {"warmup": 5, "iters": 10, "save_neff_name": "file.neff"}])
+def test_a_benchmark_runs_and_says_that_its_latency_is_estimated(options, capfd, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    kernel = nki.benchmark(**options)(_scale)
+    with pytest.raises(AttributeError, match="before it is called"):
+        kernel.benchmark_result  # noqa: B018
+    np.testing.assert_allclose(kernel[1](X), X * 2)
+    assert "estimated by the timing model" in capfd.readouterr().err
+    latency = kernel.benchmark_result.nc_latency
+    assert 0 < latency.get_latency_percentile(50) == latency.get_latency_percentile(99)
+    with pytest.raises(ValueError, match="percentile 51"):
+        latency.get_latency_percentile(51)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_benchmark_of_more_work_takes_longer():
+    kernel = nki.jit(_scale, mode="benchmark")
+    kernel(X)
+    small = kernel.benchmark_result.nc_latency.get_latency_percentile(50)
+    kernel(np.ones((128, 8192), np.float32))
+    assert kernel.benchmark_result.nc_latency.get_latency_percentile(50) > 2 * small
+
+
+def test_a_profile_runs_the_kernel_and_says_that_nothing_is_written(capfd, tmp_path):
+    kernel = nki.profile(working_directory=str(tmp_path), save_neff_name="file.neff")(_scale)
+    np.testing.assert_allclose(kernel(X), X * 2)
+    assert "needs an attached Neuron device" in capfd.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_grid_and_bfloat16():
@@ -156,6 +180,21 @@ def test_rules_of_whole_programs_are_judged():
 
     with pytest.raises(KernelError, match="err_tensor_access_out_of_bound"):
         outside(X)
+
+
+def test_a_run_time_index_out_of_bounds_is_an_index_error():
+    @nki.jit
+    def rows(x, y):
+        out = nl.ndarray((4, 32), dtype=x.dtype, buffer=nl.shared_hbm)
+        nl.store(out, nl.load(x[nl.load(y), nl.arange(32)[None, :]]))
+        return out
+
+    index = np.array([[3], [63], [0], [7]], np.int32)
+    np.testing.assert_array_equal(rows(X, index), X[index[:, 0]])
+    index[1] = 64
+    with pytest.raises(IndexError, match="^index 2048 is out of bounds for axis 0 with size 2048$") as caught:
+        rows(X, index)
+    assert "run-time index 64" in str(caught.value.__cause__)
 
 
 def test_calls_outside_of_a_kernel_are_refused():
