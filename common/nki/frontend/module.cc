@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "common/nki/diagnostic.h"
+#include "common/nki/frontend/diagnostics_to_python.h"
 #include "common/nki/frontend/program_builder.h"
 #include "common/nki/ir/legality.h"
 #include "common/nki/ir/print.h"
@@ -73,25 +74,6 @@ py::dict Opcodes() {
 py::dict Names(int count, absl::string_view (*name)(int)) {
   py::dict out;
   for (int i = 0; i < count; ++i) out[py::str(Str(name(i)))] = i;
-  return out;
-}
-
-py::list ToPython(const std::vector<Diagnostic>& diagnostics) {
-  py::list out;
-  for (const Diagnostic& d : diagnostics) {
-    py::dict entry;
-    entry["severity"] = d.severity == Severity::kError     ? "error"
-                        : d.severity == Severity::kWarning ? "warning"
-                                                           : "note";
-    entry["rule"] = d.rule;
-    entry["message"] = d.message;
-    entry["line"] = d.line;
-    entry["column"] = d.column;
-    entry["limit"] = d.limit;
-    entry["actual"] = d.actual;
-    entry["hint"] = d.hint;
-    out.append(entry);
-  }
   return out;
 }
 

@@ -10,6 +10,7 @@
 #include "common/nki/check/check.h"
 #include "common/nki/diagnostic.h"
 #include "common/nki/exec/execute.h"
+#include "common/nki/frontend/diagnostics_to_python.h"
 #include "common/nki/ir/serialize.h"
 #include "common/nki/timing/timing.h"
 
@@ -17,25 +18,6 @@ namespace nkiagent::nki::frontend {
 namespace {
 
 namespace py = pybind11;
-
-py::list ToPython(const std::vector<Diagnostic>& diagnostics) {
-  py::list out;
-  for (const Diagnostic& d : diagnostics) {
-    py::dict entry;
-    entry["severity"] = d.severity == Severity::kError     ? "error"
-                        : d.severity == Severity::kWarning ? "warning"
-                                                           : "note";
-    entry["rule"] = d.rule;
-    entry["message"] = d.message;
-    entry["line"] = d.line;
-    entry["column"] = d.column;
-    entry["limit"] = d.limit;
-    entry["actual"] = d.actual;
-    entry["hint"] = d.hint;
-    out.append(entry);
-  }
-  return out;
-}
 
 ir::Program ParseOrThrow(const py::bytes& bytes) {
   absl::StatusOr<ir::Program> program = ir::Parse(std::string(bytes));
