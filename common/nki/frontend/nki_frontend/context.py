@@ -12,6 +12,7 @@ import numpy as np
 
 from .errors import Diagnostic, NkiError, frame_location, user_frame
 from .expr import Expr, Symbol
+from .segments import Plan
 
 # Values of the program's enums (ir/program.h).
 LOCAL, INPUT, OUTPUT, CONSTANT = 0, 1, 2, 3
@@ -211,10 +212,11 @@ _LOOP_VARIABLE = re.compile(r"\bfor\s+([A-Za-z_]\w*)\s+in\b")
 class Trace:
     """Collects one kernel's program. Made anew for each attempt when a loop has to be unrolled."""
 
-    def __init__(self, kernel_name: str, options: Options, unroll: set):
+    def __init__(self, kernel_name: str, options: Options, plan: Plan):
         self.kernel_name = kernel_name
         self.options = options
-        self.unroll = unroll  # keys of loops to unroll
+        self.plan = plan  # loops to unroll and to cut; kept over restarts
+        self.open_ranges: dict = {}  # key of each open loop -> values its index may have now
         self.loop_conditions: set = set()  # positions of conditions on loop indices; kept over restarts
         self.symbols: list[Symbol] = []
         self.derived: dict = {}

@@ -68,13 +68,16 @@ class MissingApi(AttributeError):
 
 
 class Retrace(BaseException):
-    """Ends a trace that has to start again with some loops unrolled. Not an Exception, so kernels can't
-    catch it by accident.
+    """Ends a trace that has to start again with some loops unrolled, or cut where a condition changes
+    (segments.py). Not an Exception, so kernels can't catch it by accident.
     """
 
-    def __init__(self, loops: set):
+    def __init__(self, loops: set, conditions: list | None = None):
         super().__init__("retrace")
         self.loops = loops
+        # Pairs (expression, operator) of comparisons with zero that are to be decided; none: the value
+        # itself is needed.
+        self.conditions = conditions or []
 
 
 def _ours(code: CodeType) -> bool:

@@ -133,10 +133,7 @@ class Expr:
         return float(self._concrete())
 
     def __bool__(self) -> bool:
-        low, high = self.range()
-        if low > 0 or high < 0:
-            return True
-        return self._concrete() != 0
+        return bool(Predicate.compare(self, "not_equal"))
 
     def __hash__(self) -> int:
         return hash(self._concrete())
@@ -477,6 +474,14 @@ class Predicate:
             return out
         return self.expr.loops() if self.expr is not None else out
 
+    def undecided(self) -> list:
+        """The comparisons `expr op 0` that it takes to decide it."""
+        if self.truth() is not None:
+            return []
+        if self.parts:
+            return [leaf for p in self.parts for leaf in p.undecided()]
+        return [(self.expr, self.op)]
+
     def __bool__(self) -> bool:
         if any(n > 1 for n in self.shape):
             raise NkiError(
@@ -486,11 +491,11 @@ class Predicate:
             )
         value = self.truth()
         if value is None:
-            raise Retrace(self.loops())
+            raise Retrace(self.loops(), self.undecided())
         return value
 
     def __and__(self, other: object):
-        if isinstance(other, (bool, np.bool_)):
+        if isinstance(other, (bool, np.bool_)) or _is_int(other) and other in (0, 1):
             return self if other else Predicate.compare(Expr(-1, ()), "greater_equal")
         if not isinstance(other, Predicate):
             return NotImplemented
@@ -503,7 +508,7 @@ class Predicate:
     __rand__ = __and__
 
     def __or__(self, other: object):
-        if isinstance(other, (bool, np.bool_)):
+        if isinstance(other, (bool, np.bool_)) or _is_int(other) and other in (0, 1):
             return Predicate.compare(Expr(0, ()), "greater_equal") if other else self
         if not isinstance(other, Predicate):
             return NotImplemented

@@ -1,8 +1,9 @@
 """nl.affine_range, nl.sequential_range, nl.static_range.
 
-The first two yield one symbolic index and record a loop. If the kernel needs the number behind the index
-(a condition, a Python list index, `range(i)`), the trace starts again with exactly that loop unrolled; it
-is known by its source position and the calls that led there.
+The first two yield one symbolic index and record a loop. If a condition depends on the index, the trace starts
+again with the loop cut where the condition changes (segments.py); if the kernel needs the number behind it (a
+Python list index, `range(i)`), with exactly that loop unrolled. A loop is known by its source position and the
+calls that led there.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from . import context
-from .context import AFFINE, SEQUENTIAL, Loop, current, left_early, loop_name
+from .context import AFFINE, SEQUENTIAL, Loop, Scope, Trace, current, left_early, loop_name
 from .errors import NkiError, frame_location, user_frame
 from .expr import Expr
 from .tile import Tensor
@@ -65,53 +66,75 @@ class LoopRange:
         return len(range(self._start, self._stop, self._step))
 
     def __iter__(self) -> Iterator:
-        trips = len(self)
+        values = range(self._start, self._stop, self._step)
         frame = user_frame()
         key = _key(frame)
-        if trips == 0:
+        if not values:
             return iter(())
-        if key in current().unroll:
-            return _unrolled(range(self._start, self._stop, self._step), self._name, frame)
-        return _LoopIterator(self, key, frame, trips)
+        trace = current()
+        trace.plan.entered(key, values)
+        if key not in trace.plan.unroll:
+            segments = trace.plan.segments(key, values, trace.open_ranges)
+            if segments is not None:
+                _check_unrolled(len(segments), len(values))
+                return _LoopIterator(self._name, self._kind, key, frame, segments)
+        return _unrolled(values, self._name, key, frame)
 
 
 class _LoopIterator:
-    """Yields the index once. A class rather than a generator, so that leaving the loop early is noticed."""
+    """Yields one index for each part of the loop (segments.py), usually the whole. A class rather than a
+    generator, so that leaving the loop early is noticed.
+    """
 
-    def __init__(self, loop_range: LoopRange, key: tuple, frame: object, trips: int):
-        self._range = loop_range
+    def __init__(self, name: str, kind: int, key: tuple, frame: object, segments: list[range]):
+        self._range_name = name
+        self._kind = kind
         self._key = key
-        self._trips = trips
-        self._frame_names = frame
-        self._state = 0
+        self._frame = frame
+        self._segments = segments
+        self._next = 0
+        self._open: Scope | None = None
+        self._loop: Loop | None = None
         self._loc = frame_location(frame)
         self._name = loop_name(frame)
+        self._outer_tiles: dict = {}
 
     def __iter__(self):
         return self
 
-    def __next__(self) -> Expr:
+    def __next__(self) -> Expr | int:
         trace = current()
-        if self._state == 0:
-            self._state = 1
-            r = self._range
-            last = r._start + r._step * (self._trips - 1)
-            symbol = trace.loop_symbol(self._name, self._key, r._start, last)
-            loop = Loop(symbol, r._kind, r._start, r._step, self._trips, self._loc)
-            trace.bodies[-1].append(loop)
-            trace.bodies.append(loop.body)
-            trace.loops.append(loop)
-            self._scope = trace.open_scope(symbol, self._loc, r._name, self._name)
-            self._outer_tiles = _tiles(self._frame_names)
-            return Expr(0, ((symbol, 1),))
-        if self._state == 1:
-            self._state = 2
-            trace.close_scope(self._scope)
+        if self._next == 0:
+            self._outer_tiles = _tiles(self._frame)
+        elif self._open is not None:
+            self._close(trace)
+        if self._next == len(self._segments):
+            self._frame = None
+            raise StopIteration
+        values = self._segments[self._next]
+        repeated = self._next > 0
+        self._next += 1
+        trace.open_ranges[self._key] = values
+        if len(values) == 1 and len(self._segments) > 1:
+            self._open = trace.open_scope(None, self._loc, self._range_name, self._name, repeated)
+            return values[0]
+        symbol = trace.loop_symbol(self._name, self._key, values[0], values[-1])
+        self._loop = Loop(symbol, self._kind, values[0], values.step, len(values), self._loc)
+        trace.bodies[-1].append(self._loop)
+        trace.bodies.append(self._loop.body)
+        trace.loops.append(self._loop)
+        self._open = trace.open_scope(symbol, self._loc, self._range_name, self._name, repeated)
+        return Expr(0, ((symbol, 1),))
+
+    def _close(self, trace: Trace) -> None:
+        scope, self._open = self._open, None
+        trace.close_scope(scope)
+        trace.open_ranges.pop(self._key, None)
+        if self._loop is not None:
             trace.bodies.pop()
             trace.loops.pop().symbol.closed = True
-            _warn_shadowing(trace, self._frame_names, self._outer_tiles, self._scope)
-            self._frame_names = None
-        raise StopIteration
+            self._loop = None
+            _warn_shadowing(trace, self._frame, self._outer_tiles, scope)
 
 
 def _tiles(frame: object) -> dict:
@@ -133,24 +156,31 @@ def _warn_shadowing(trace: object, frame: object, outer: dict, scope: object) ->
             )
 
 
-def _unrolled(values: range, name: str, frame: object) -> Iterator[int]:
-    if len(values) > MAX_UNROLL:
+def _check_unrolled(copies: int, trips: int) -> None:
+    if copies > MAX_UNROLL:
         raise NkiError(
             "err_program_too_large",
-            f"a loop of {len(values)} iterations would have to be unrolled",
+            f"a loop of {trips} iterations would have to be written out {copies} times, because its index "
+            "steers control flow",
             limit=MAX_UNROLL,
-            actual=len(values),
+            actual=copies,
             hint="use mask= instead of a condition on the loop index",
         )
+
+
+def _unrolled(values: range, name: str, key: tuple, frame: object) -> Iterator[int]:
+    _check_unrolled(len(values), len(values))
     loc = frame_location(frame)
     variable = loop_name(frame)
     trace = current()
     for value in values:
         scope = trace.open_scope(None, loc, name, variable, repeated=value != values[0])
+        trace.open_ranges[key] = range(value, value + 1)
         yield value
         if trace.scope is not scope:
             raise left_early(trace.scope)
         trace.close_scope(scope)
+    trace.open_ranges.pop(key, None)
 
 
 def affine_range(*args, **kwargs) -> LoopRange:

@@ -19,11 +19,13 @@ from .errors import KERNEL_FILE, Diagnostic, NkiError, Retrace, _ours
 from .expr import Expr
 from .lowering import lower
 from .memory import store
+from .segments import Plan
 from .splitting import split_wide
 from .tile import Tensor
 
-# Each restart unrolls at least one more loop; kernels have few loops whose index steers control flow.
-MAX_ATTEMPTS = 32
+# Each restart cuts or unrolls at least one more loop; few loops of a kernel have an index that steers control
+# flow.
+MAX_ATTEMPTS = 64
 
 
 @dataclasses.dataclass
@@ -64,10 +66,10 @@ def trace_kernel(
     flags: dict | None = None,
 ) -> Traced:
     """Traces `function(*arguments, **keywords)`, where TensorSpecs stand for HBM tensors."""
-    unroll: set = set()
+    plan = Plan()
     conditions: set = set()
     for _ in range(MAX_ATTEMPTS):
-        trace = Trace(name or getattr(function, "__name__", "kernel"), options, set(unroll))
+        trace = Trace(name or getattr(function, "__name__", "kernel"), options, plan)
         trace.entry_code = getattr(function, "__code__", None)
         trace.loop_conditions = conditions
         trace.auto_alloc = bool((flags or {}).get("force_auto_alloc"))
@@ -81,13 +83,11 @@ def trace_kernel(
                 raise context.left_early(trace.scope)
             _outputs(trace, result)
         except Retrace as restart:
-            if restart.loops <= unroll:
-                error = Diagnostic(
-                    "error", "err_control_flow", "the value of a loop index is needed and not available"
-                )
-            else:
-                unroll |= restart.loops
+            if plan.learn(restart):
                 continue
+            error = Diagnostic(
+                "error", "err_control_flow", "the value of a loop index is needed and not available"
+            )
         except NkiError as e:
             if trace.scope is not None and e.rule == "err_loop_exit_not_supported":
                 trace.scope = None
@@ -151,7 +151,7 @@ def _run(trace: Trace, function: Callable, arguments: list, keywords: dict, grid
     unrolled: list[int] = []
     for axis, size in enumerate(grid):
         key = ("spmd", axis)
-        if key in trace.unroll:
+        if key in trace.plan.unroll:
             unrolled.append(axis)
             ids.append(0)
             continue
@@ -168,6 +168,7 @@ def _run(trace: Trace, function: Callable, arguments: list, keywords: dict, grid
     for instance in itertools.product(*(range(grid[a]) for a in unrolled)):
         for axis, value in zip(unrolled, instance, strict=False):
             ids[axis] = value
+            trace.open_ranges["spmd", axis] = range(value, value + 1)
         trace.hbm_ordinal = 0
         result = function(*arguments, **keywords)
         if trace.scope is not None:

@@ -1,4 +1,4 @@
-"""A condition on two loop indices: those loops are unrolled, the innermost stays a loop."""
+"""A condition on two loop indices: those loops are cut, the innermost stays a loop."""
 
 import numpy as np
 
