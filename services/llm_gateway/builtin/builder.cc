@@ -181,6 +181,26 @@ Tensor Builder::Reduce(Fn fn, const Tensor& x, std::vector<bool> reduced, bool k
   return keep ? ReshapeTo(result, kept_ones) : result;
 }
 
+Tensor Builder::Scan(Fn fn, const Tensor& x, int axis, DType dtype) {
+  if (failed()) return x;
+  Op op;
+  op.fn = fn;
+  op.operands = {x};
+  op.dims = x.view.dims;
+  op.reduced.assign(op.dims.size(), false);
+  op.reduced[axis] = true;
+  op.dtype = dtype;
+  const Dims dims = op.dims;
+  return dims[axis] == 1 ? Cast(x, dtype) : Emit(std::move(op), dims);
+}
+
+Tensor Builder::Positions(int64_t count) {
+  Tensor tensor = Argument("positions", {DType::kInt32, {count}});
+  program_.values.back().is_argument = false;
+  program_.values.back().is_positions = true;
+  return tensor;
+}
+
 Tensor Builder::Matmul(const Tensor& x, const Tensor& y, DType dtype) {
   if (failed()) return x;
   const Dims& a = x.view.dims;
@@ -191,11 +211,17 @@ Tensor Builder::Matmul(const Tensor& x, const Tensor& y, DType dtype) {
   }
   Op op;
   op.fn = Fn::kMatmul;
-  op.operands = {x.immediate.has_value() ? Materialise(x) : x, y.immediate.has_value() ? Materialise(y) : y};
+  for (Tensor factor : {x, y}) {
+    // The Tensor engine takes no integers. bfloat16 holds all of 8 bits.
+    const DType narrow = DTypeBytes(factor.dtype) == 1 ? DType::kBFloat16 : DType::kFloat32;
+    if (!IsFloat(factor.dtype)) factor = Unary(Fn::kCopy, factor, narrow);
+    op.operands.push_back(factor.immediate.has_value() ? Materialise(factor) : factor);
+  }
   op.dims = {a[0], a[1], b[2]};
-  op.dtype = dtype;
+  op.dtype = IsFloat(dtype) ? dtype : DType::kFloat32;
   const Dims dims = op.dims;
-  return Emit(std::move(op), dims);
+  const Tensor product = Emit(std::move(op), dims);
+  return IsFloat(dtype) ? product : Unary(Fn::kCopy, product, dtype);
 }
 
 Tensor Builder::Materialise(const Tensor& x) {

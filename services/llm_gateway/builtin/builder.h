@@ -46,7 +46,12 @@ class Builder {
   // Over the axes marked in `reduced` (same length as the shape); with `keep` these stay with size 1.
   Tensor Reduce(Fn fn, const Tensor& x, std::vector<bool> reduced, bool keep, DType dtype);
 
-  // (B, M, K) times (B, K, N).
+  // Running along `axis`; the result has the shape of `x`.
+  Tensor Scan(Fn fn, const Tensor& x, int axis, DType dtype);
+  // The numbers 0 to count-1, int32. They are made where they are used and lie nowhere.
+  Tensor Positions(int64_t count);
+
+  // (B, M, K) times (B, K, N); integers are multiplied as floats, exactly up to 2^24.
   Tensor Matmul(const Tensor& x, const Tensor& y, DType dtype);
 
   // Shape operations. Those that no view can tell make a copy.

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstdint>
+#include <functional>
 
 namespace nkiagent::builtin {
 namespace {
@@ -15,7 +17,15 @@ double GeluTanh(double x, double) {
 }
 double FloorMod(double x, double y) { return x - y * std::floor(x / y); }
 
-constexpr std::array<FnRow, 47> kRows = {{
+template <typename Operation>
+double OnBits(double x, double y) {
+  return static_cast<double>(Operation()(static_cast<int64_t>(x), static_cast<int64_t>(y)));
+}
+int Shift(double y) { return static_cast<int>(std::clamp(y, 0.0, 63.0)); }
+
+constexpr absl::string_view kScan = "nisa.tensor_tensor_scan";
+
+constexpr std::array<FnRow, 59> kRows = {{
     {Fn::kCopy, 1, false, false, "nl.copy", [](double x, double) { return x; }},
     {Fn::kNegate, 1, false, false, "nl.negative", [](double x, double) { return -x; }},
     {Fn::kAbs, 1, false, false, "nl.abs", [](double x, double) { return std::fabs(x); }},
@@ -38,6 +48,10 @@ constexpr std::array<FnRow, 47> kRows = {{
     {Fn::kSin, 1, false, false, "nl.sin", [](double x, double) { return std::sin(x); }},
     {Fn::kCos, 1, false, false, "nl.cos", [](double x, double) { return std::cos(x); }},
     {Fn::kLogicalNot, 1, false, true, "nl.logical_not", [](double x, double) { return x == 0 ? 1.0 : 0.0; }},
+    {Fn::kTan, 1, false, false, "nl.tan", [](double x, double) { return std::tan(x); }},
+    {Fn::kArctan, 1, false, false, "nl.arctan", [](double x, double) { return std::atan(x); }},
+    {Fn::kBitNot, 1, false, false, "nl.invert",
+     [](double x, double) { return static_cast<double>(~static_cast<int64_t>(x)); }},
     {Fn::kAdd, 2, false, false, "nl.add", [](double x, double y) { return x + y; }},
     {Fn::kSubtract, 2, false, false, "nl.subtract", [](double x, double y) { return x - y; }},
     {Fn::kMultiply, 2, false, false, "nl.multiply", [](double x, double y) { return x * y; }},
@@ -60,7 +74,18 @@ constexpr std::array<FnRow, 47> kRows = {{
      [](double x, double y) { return x != 0 || y != 0 ? 1.0 : 0.0; }},
     {Fn::kLogicalXor, 2, false, true, "nl.logical_xor",
      [](double x, double y) { return (x != 0) != (y != 0) ? 1.0 : 0.0; }},
+    {Fn::kBitAnd, 2, false, false, "nl.bitwise_and", OnBits<std::bit_and<>>},
+    {Fn::kBitOr, 2, false, false, "nl.bitwise_or", OnBits<std::bit_or<>>},
+    {Fn::kBitXor, 2, false, false, "nl.bitwise_xor", OnBits<std::bit_xor<>>},
+    {Fn::kShiftLeft, 2, false, false, "nl.left_shift",
+     [](double x, double y) { return std::ldexp(x, Shift(y)); }},
+    {Fn::kShiftRight, 2, false, false, "nl.right_shift",
+     [](double x, double y) { return std::floor(std::ldexp(x, -Shift(y))); }},
     {Fn::kSelect, 3, false, false, "nl.where", nullptr},
+    {Fn::kCumSum, 1, false, false, kScan, nullptr, "0.0", "nl.add"},
+    {Fn::kCumProd, 1, false, false, kScan, nullptr, "1.0", "nl.multiply"},
+    {Fn::kCumMax, 1, false, false, kScan, nullptr, "float(\"-inf\")", "nl.maximum"},
+    {Fn::kCumMin, 1, false, false, kScan, nullptr, "float(\"inf\")", "nl.minimum"},
     {Fn::kSum, 1, true, false, "nl.sum", nullptr, "0.0", "nl.add"},
     {Fn::kMean, 1, true, false, "nl.mean", nullptr, "0.0", "nl.add"},
     {Fn::kMax, 1, true, false, "nl.max", nullptr, "float(\"-inf\")", "nl.maximum"},
@@ -82,6 +107,8 @@ static_assert(RowsInOrder(), "kRows must list every Fn in the order of the enume
 const FnRow& RowOf(Fn fn) { return kRows[static_cast<size_t>(fn)]; }
 
 bool IsReduction(Fn fn) { return RowOf(fn).is_reduction; }
+
+bool IsScan(Fn fn) { return RowOf(fn).nl_name == kScan; }
 
 Dims ResultDims(const Op& op) {
   if (!IsReduction(op.fn)) return op.dims;

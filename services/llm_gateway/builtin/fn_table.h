@@ -16,7 +16,8 @@ struct FnRow {
   absl::string_view nl_name;
   // Value for numbers (the second is unused by functions of one operand); null where numbers don't fold.
   double (*fold)(double, double);
-  // Reductions: the start value of an accumulator and the nl function that merges two partial results.
+  // Reductions and scans: the start value of an accumulator and the nl function that merges two partial
+  // results.
   absl::string_view start = {};
   absl::string_view merge = {};
 };

@@ -1,7 +1,9 @@
 // Elementwise operations and activations.
 #include <cmath>
+#include <limits>
 #include <map>
 #include <numbers>
+#include <set>
 
 #include "absl/strings/string_view.h"
 #include "services/llm_gateway/builtin/fn_table.h"
@@ -30,6 +32,7 @@ const std::map<absl::string_view, Fn>& SimpleUnary() {
       {"aten.ceil", Fn::kCeil},
       {"aten.trunc", Fn::kTrunc},
       {"aten.logical_not", Fn::kLogicalNot},
+      {"aten.tan", Fn::kTan},
   };
   return *kTable;
 }
@@ -47,6 +50,10 @@ const std::map<absl::string_view, Fn>& SimpleBinary() {
       {"aten.le", Fn::kLessEqual},
       {"aten.gt", Fn::kGreater},
       {"aten.ge", Fn::kGreaterEqual},
+      {"aten.bitwise_left_shift", Fn::kShiftLeft},
+      {"aten.bitwise_right_shift", Fn::kShiftRight},
+      {"aten.__lshift__", Fn::kShiftLeft},
+      {"aten.__rshift__", Fn::kShiftRight},
       {"aten.logical_and", Fn::kLogicalAnd},
       {"aten.logical_or", Fn::kLogicalOr},
       {"aten.logical_xor", Fn::kLogicalXor},
@@ -171,6 +178,87 @@ Tensor Gelu(NodeLowering& n) {
   return n.builder().Unary(approximate ? Fn::kGeluTanh : Fn::kGelu, n.TensorAt(0, "self"), n.dtype());
 }
 
+// Truth values are whole bytes of 0 and 1, on which logic works; integers are worked on bit by bit.
+Tensor BitOperation(NodeLowering& n) {
+  const absl::string_view op = n.op();
+  const bool truth = n.dtype() == DType::kBool;
+  Fn fn = truth ? Fn::kLogicalXor : Fn::kBitXor;
+  if (op == "aten.bitwise_and") fn = truth ? Fn::kLogicalAnd : Fn::kBitAnd;
+  if (op == "aten.bitwise_or") fn = truth ? Fn::kLogicalOr : Fn::kBitOr;
+  return n.builder().Binary(fn, n.TensorAt(0, "self"), n.TensorAt(1, "other"), n.dtype());
+}
+
+// The engine knows arctan within -pi/2..pi/2 only (isa-constraints, activation table); beyond 1 it is a
+// quarter turn less that of the reciprocal.
+Tensor Arctan(Builder& b, const Tensor& x, DType dtype) {
+  const DType f32 = DType::kFloat32;
+  const Tensor size = b.Named("size").Unary(Fn::kAbs, x, f32);
+  const Tensor beyond = b.Named("beyond").Binary(Fn::kGreater, size, 1.0, DType::kBool);
+  // Held at 1 from below, so that the branch not taken stays finite.
+  const Tensor inverse =
+      b.Named("inverse").Unary(Fn::kReciprocal, b.Binary(Fn::kMaximum, size, 1.0, f32), f32);
+  const Tensor angle = b.Named("angle").Unary(Fn::kArctan, b.Binary(Fn::kMinimum, size, inverse, f32), f32);
+  const Tensor rest = b.Binary(Fn::kSubtract, Builder::Number(std::numbers::pi / 2, f32), angle, f32);
+  const Tensor positive = b.Select(beyond, rest, angle, f32);
+  return b.Binary(Fn::kMultiply, positive, b.Named("sign").Unary(Fn::kSign, x, f32), dtype);
+}
+
+// Inverse and hyperbolic functions, by their definitions through exp, log, sqrt and arctan.
+Tensor InverseOrHyperbolic(NodeLowering& n) {
+  Builder& b = n.builder();
+  const absl::string_view op = n.op();
+  const DType f32 = DType::kFloat32;
+  const Tensor x = n.TensorAt(0, "self");
+  const auto one_plus = [&](double scale) {
+    return b.Binary(Fn::kAdd, b.Binary(Fn::kMultiply, x, scale, f32), 1.0, f32);
+  };
+  if (op == "aten.atan") return Arctan(b, x, n.dtype());
+  if (op == "aten.sinh" || op == "aten.cosh") {
+    const Tensor up = b.Unary(Fn::kExp, x, f32);
+    const Tensor down = b.Unary(Fn::kReciprocal, up, f32);
+    const Tensor both = b.Binary(op == "aten.sinh" ? Fn::kSubtract : Fn::kAdd, up, down, f32);
+    return b.Binary(Fn::kMultiply, both, 0.5, n.dtype());
+  }
+  if (op == "aten.atanh") {
+    const Tensor ratio = b.Binary(Fn::kDivide, one_plus(1), one_plus(-1), f32);
+    return b.Binary(Fn::kMultiply, b.Unary(Fn::kLog, ratio, f32), 0.5, n.dtype());
+  }
+  const Tensor square = b.Unary(Fn::kSquare, x, f32);
+  if (op == "aten.asinh" || op == "aten.acosh") {
+    const bool odd = op == "aten.asinh";
+    const Tensor root = b.Unary(Fn::kSqrt, b.Binary(Fn::kAdd, square, odd ? 1.0 : -1.0, f32), f32);
+    const Tensor size = odd ? b.Unary(Fn::kAbs, x, f32) : x;  // a sum that can't cancel
+    const Tensor log = b.Unary(Fn::kLog, b.Binary(Fn::kAdd, size, root, f32), odd ? f32 : n.dtype());
+    return odd ? b.Binary(Fn::kMultiply, log, b.Unary(Fn::kSign, x, f32), n.dtype()) : log;
+  }
+  const Tensor rest = b.Binary(Fn::kMultiply, one_plus(1), one_plus(-1), f32);
+  const Tensor tangent = b.Binary(Fn::kMultiply, x, b.Unary(Fn::kRsqrt, rest, f32), f32);
+  if (op == "aten.asin") return Arctan(b, tangent, n.dtype());
+  return b.Binary(Fn::kSubtract, Builder::Number(std::numbers::pi / 2, f32), Arctan(b, tangent, f32),
+                  n.dtype());
+}
+
+bool IsInverseOrHyperbolic(absl::string_view op) {
+  static const auto* const kNames =
+      new std::set<absl::string_view>{"aten.atan", "aten.asin",  "aten.acos",  "aten.sinh",
+                                      "aten.cosh", "aten.asinh", "aten.acosh", "aten.atanh"};
+  return kNames->contains(op);
+}
+
+// To the nearest whole number, halves to even: adding and taking away 1.5 * 2^23 leaves no room for a
+// fraction.
+Tensor RoundedToEven(NodeLowering& n) {
+  Builder& b = n.builder();
+  const DType f32 = DType::kFloat32;
+  const Tensor x = n.TensorAt(0, "self");
+  constexpr double kNoFraction = 12582912;
+  const Tensor shifted = b.Named("shifted").Binary(Fn::kAdd, x, kNoFraction, f32);
+  const Tensor rounded = b.Named("rounded").Binary(Fn::kSubtract, shifted, kNoFraction, f32);
+  const Tensor small =
+      b.Named("has_fraction").Binary(Fn::kLess, b.Unary(Fn::kAbs, x, f32), 4194304.0, DType::kBool);
+  return b.Select(small, rounded, x, n.dtype());
+}
+
 Tensor Filled(NodeLowering& n, double value) { return Builder::Number(value, n.dtype(), n.dims()); }
 
 Tensor ScaledLog(NodeLowering& n, double base) {
@@ -198,18 +286,17 @@ bool LowerArithmetic(NodeLowering& n) {
     } else {
       n.Yield(Clamp(n));
     }
-  } else if (op == "aten.bitwise_and" || op == "aten.bitwise_or" || op == "aten.bitwise_not") {
-    if (n.dtype() != DType::kBool) {
-      b.Fail("bit operations on integers are not supported");
-    } else if (op == "aten.bitwise_not") {
-      n.Yield(b.Unary(Fn::kLogicalNot, n.TensorAt(0, "self"), DType::kBool));
-    } else {
-      const Fn fn = op == "aten.bitwise_and" ? Fn::kLogicalAnd : Fn::kLogicalOr;
-      n.Yield(b.Binary(fn, n.TensorAt(0, "self"), n.TensorAt(1, "other"), DType::kBool));
-    }
+  } else if (op == "aten.bitwise_not") {
+    n.Yield(
+        b.Unary(n.dtype() == DType::kBool ? Fn::kLogicalNot : Fn::kBitNot, n.TensorAt(0, "self"), n.dtype()));
+  } else if (op == "aten.bitwise_and" || op == "aten.bitwise_or" || op == "aten.bitwise_xor") {
+    n.Yield(BitOperation(n));
   } else if (op == "aten.isnan") {
     const Tensor x = n.TensorAt(0, "self");
     n.Yield(b.Binary(Fn::kNotEqual, x, x, DType::kBool));
+  } else if (op == "aten.isinf") {
+    const Tensor size = b.Unary(Fn::kAbs, n.TensorAt(0, "self"), DType::kFloat32);
+    n.Yield(b.Binary(Fn::kEqual, size, std::numeric_limits<double>::infinity(), DType::kBool));
   } else if (op == "aten.where") {
     n.Yield(b.Select(n.TensorAt(0, "condition"), n.TensorAt(1, "self"), n.TensorAt(2, "other"), n.dtype()));
   } else {
@@ -242,6 +329,22 @@ bool LowerActivation(NodeLowering& n) {
     n.Yield(b.Binary(Fn::kSubtract, b.Unary(Fn::kExp, n.TensorAt(0, "self"), Inner(n)), 1.0, n.dtype()));
   } else if (op == "aten.log2" || op == "aten.log10") {
     n.Yield(ScaledLog(n, op == "aten.log2" ? 2 : 10));
+  } else if (IsInverseOrHyperbolic(op)) {
+    n.Yield(InverseOrHyperbolic(n));
+  } else if (op == "aten.erfc") {
+    const Tensor erf = b.Unary(Fn::kErf, n.TensorAt(0, "self"), Inner(n));
+    n.Yield(b.Binary(Fn::kSubtract, Builder::Number(1, Inner(n)), erf, n.dtype()));
+  } else if (op == "aten.round" && !n.Has(1, "decimals")) {
+    n.Yield(RoundedToEven(n));
+  } else if (op == "aten.frac") {
+    const Tensor x = n.TensorAt(0, "self");
+    n.Yield(b.Binary(Fn::kSubtract, x, b.Unary(Fn::kTrunc, x, Inner(n)), n.dtype()));
+  } else if (op == "aten.addcmul" || op == "aten.addcdiv") {
+    Tensor part = b.Binary(op == "aten.addcmul" ? Fn::kMultiply : Fn::kDivide, n.TensorAt(1, "tensor1"),
+                           n.TensorAt(2, "tensor2"), Inner(n));
+    if (n.NumberOr(3, "value", 1) != 1)
+      part = b.Binary(Fn::kMultiply, part, n.NumberOr(3, "value", 1), Inner(n));
+    n.Yield(b.Binary(Fn::kAdd, n.TensorAt(0, "self"), part, n.dtype()));
   } else if (op == "aten.exp2") {
     const Tensor scaled = b.Binary(Fn::kMultiply, n.TensorAt(0, "self"), std::numbers::ln2, Inner(n));
     n.Yield(b.Unary(Fn::kExp, scaled, n.dtype()));

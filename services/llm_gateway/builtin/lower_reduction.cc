@@ -19,29 +19,6 @@ int64_t Extent(const Dims& dims, const std::vector<bool>& reduced) {
   return extent;
 }
 
-// As Builder::Reduce, in two steps where every axis is reduced and the tensor is large. Not for kMean.
-Tensor ReduceAll(Builder& b, Fn fn, Tensor x, const std::vector<bool>& reduced, bool keep, DType dtype) {
-  if (b.failed()) return x;
-  const int64_t total = ElementCount(x.view.dims);
-  bool all = true;
-  for (bool r : reduced) all = all && r;
-  if (!all || total <= kOneRowElements || x.immediate.has_value())
-    return b.Reduce(fn, x, reduced, keep, dtype);
-  const Dims ones(keep ? x.view.dims.size() : 0, 1);
-  // Rows as long as the largest divisor up to the bound.
-  int64_t row = 1;
-  for (int64_t d = 1; d <= kOneRowElements; ++d) row = total % d == 0 ? d : row;
-  if (row >= 16 && IsContiguous(x.view)) {
-    x = b.ReshapeTo(x, {total / row, row});
-    x = b.Reduce(fn, x, {false, true}, false, IsFloat(dtype) ? DType::kFloat32 : dtype);
-  } else {
-    std::vector<bool> last(x.view.dims.size(), false);
-    last.back() = true;
-    x = b.Reduce(fn, x, last, false, IsFloat(dtype) ? DType::kFloat32 : dtype);
-  }
-  return b.ReshapeTo(ReduceAll(b, fn, x, std::vector<bool>(x.view.dims.size(), true), false, dtype), ones);
-}
-
 Tensor Mean(Builder& b, const Tensor& x, const std::vector<bool>& reduced, bool keep, DType dtype) {
   bool all = true;
   for (bool r : reduced) all = all && r;
@@ -49,21 +26,6 @@ Tensor Mean(Builder& b, const Tensor& x, const std::vector<bool>& reduced, bool 
   if (!all || total <= kOneRowElements) return b.Reduce(Fn::kMean, x, reduced, keep, dtype);
   const Tensor sum = ReduceAll(b, Fn::kSum, x, reduced, keep, DType::kFloat32);
   return b.Binary(Fn::kMultiply, sum, 1.0 / static_cast<double>(total), dtype);
-}
-
-// max.dim and min.dim also give positions, which the writer doesn't compute: the tuple has only its first
-// entry.
-void YieldExtreme(NodeLowering& n, Fn fn) {
-  Builder& b = n.builder();
-  const Tensor x = n.TensorAt(0, "self");
-  std::vector<bool> reduced(x.view.dims.size(), false);
-  const int axis = n.Axis(n.IntOr(1, "dim", 0), reduced.size());
-  if (reduced.empty()) {
-    n.YieldTuple({x});
-    return;
-  }
-  reduced[axis] = true;
-  n.YieldTuple({b.Reduce(fn, x, reduced, n.BoolOr(2, "keepdim", false), n.dtype(0))});
 }
 
 Tensor Variance(NodeLowering& n, const Tensor& x, const std::vector<bool>& reduced, double correction,
@@ -122,6 +84,28 @@ Tensor AnyOrAll(NodeLowering& n, Fn fn) {
 
 }  // namespace
 
+Tensor ReduceAll(Builder& b, Fn fn, Tensor x, const std::vector<bool>& reduced, bool keep, DType dtype) {
+  if (b.failed()) return x;
+  const int64_t total = ElementCount(x.view.dims);
+  bool all = true;
+  for (bool r : reduced) all = all && r;
+  if (!all || total <= kOneRowElements || x.immediate.has_value())
+    return b.Reduce(fn, x, reduced, keep, dtype);
+  const Dims ones(keep ? x.view.dims.size() : 0, 1);
+  // Rows as long as the largest divisor up to the bound.
+  int64_t row = 1;
+  for (int64_t d = 1; d <= kOneRowElements; ++d) row = total % d == 0 ? d : row;
+  if (row >= 16 && IsContiguous(x.view)) {
+    x = b.ReshapeTo(x, {total / row, row});
+    x = b.Reduce(fn, x, {false, true}, false, IsFloat(dtype) ? DType::kFloat32 : dtype);
+  } else {
+    std::vector<bool> last(x.view.dims.size(), false);
+    last.back() = true;
+    x = b.Reduce(fn, x, last, false, IsFloat(dtype) ? DType::kFloat32 : dtype);
+  }
+  return b.ReshapeTo(ReduceAll(b, fn, x, std::vector<bool>(x.view.dims.size(), true), false, dtype), ones);
+}
+
 Tensor LowerVariance(NodeLowering& n, const Tensor& x, const Tensor& mean, const std::vector<bool>& reduced) {
   Builder& b = n.builder();
   const DType f32 = DType::kFloat32;
@@ -153,8 +137,6 @@ bool LowerReduction(NodeLowering& n) {
     const Fn fn = op == "aten.amax" ? Fn::kMax : Fn::kMin;
     n.Yield(ReduceAll(b, fn, x, n.AxesAt(1, "dim", x.view.dims.size()), n.BoolOr(2, "keepdim", false),
                       n.dtype()));
-  } else if ((op == "aten.max" || op == "aten.min") && n.overload() == "dim") {
-    YieldExtreme(n, op == "aten.max" ? Fn::kMax : Fn::kMin);
   } else if ((op == "aten.max" || op == "aten.min") && over_all) {
     const Tensor x = n.TensorAt(0, "self");
     const Fn fn = op == "aten.max" ? Fn::kMax : Fn::kMin;

@@ -1,5 +1,7 @@
 #include "services/llm_gateway/builtin/lowering.h"
 
+#include <algorithm>
+#include <array>
 #include <set>
 #include <string>
 #include <utility>
@@ -10,6 +12,19 @@
 
 namespace nkiagent::builtin {
 namespace {
+
+using Family = bool (*)(NodeLowering&);
+
+// One line for each lower_*.cc; the first that knows an operation lowers it.
+constexpr auto kFamilies = std::to_array<Family>({
+    LowerPointwise,
+    LowerShape,
+    LowerReduction,
+    LowerNorm,
+    LowerMatmul,
+    LowerPosition,
+    LowerScan,
+});
 
 void CollectReferences(const Arg& arg, std::set<std::string>* names) {
   if (const auto* ref = std::get_if<Ref>(&arg.value)) names->insert(ref->name);
@@ -91,8 +106,7 @@ absl::StatusOr<Program> LowerGraph(const Graph& graph, const LoweringOptions& op
     NodeLowering n(node, options, environment, builder);
     if (node.op == "getitem" || node.op == "operator.getitem" || node.op == "_operator.getitem") {
       LowerGetItem(n, environment);
-    } else if (!LowerPointwise(n) && !LowerShape(n) && !LowerReduction(n) && !LowerNorm(n) &&
-               !LowerMatmul(n)) {
+    } else if (!std::any_of(kFamilies.begin(), kFamilies.end(), [&](Family lower) { return lower(n); })) {
       builder.Fail(absl::StrCat("operation ", node.op, " is not supported"));
     }
     if (!builder.failed()) CheckShapes(n, environment);

@@ -65,12 +65,19 @@ class NodeLowering {
   std::string op_, overload_;
 };
 
-// Each lowers the node and returns true, or returns false when the operation isn't of its family.
+// Each lowers the node and returns true, or returns false when the operation isn't of its family. A new
+// family is a file lower_*.cc, a line here and a line in lowering.cc.
 bool LowerPointwise(NodeLowering& n);
 bool LowerShape(NodeLowering& n);
 bool LowerReduction(NodeLowering& n);
 bool LowerNorm(NodeLowering& n);
 bool LowerMatmul(NodeLowering& n);
+bool LowerPosition(NodeLowering& n);
+bool LowerScan(NodeLowering& n);
+
+// As Builder::Reduce, in two steps where every axis is reduced and the tensor is large, so that the rows
+// spread over the partitions. Not for kMean.
+Tensor ReduceAll(Builder& b, Fn fn, Tensor x, const std::vector<bool>& reduced, bool keep, DType dtype);
 
 // Population variance over the marked axes with the graph's choice of schedule, axes kept; float32. `mean` is
 // the mean over the same axes, kept. Used by variance and by every norm.

@@ -76,7 +76,7 @@ double ElementwiseCost(const Iteration& it, int free_axis, int partition_axis, i
   double cost =
       tiles * static_cast<double>(free.count()) * (static_cast<double>(free.tile) + kInstructionOverhead);
   for (const Access& access : it.accesses) {
-    if (free.axis < 0 || access.strides[free.axis] <= 1) continue;
+    if (free.axis < 0 || access.strides[free.axis] <= 1 || access.is_positions) continue;
     const bool turned = partition_axis >= 0 && access.strides[partition_axis] == 1;
     cost *= turned ? kTurnedPenalty : kStridedPenalty;
   }

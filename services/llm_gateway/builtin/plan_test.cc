@@ -137,8 +137,8 @@ TEST(Plan, RefusalsNameTheNodeAndTheReason) {
   EXPECT_THAT(RefusalOf(kConvGraph), HasSubstr("node '%convolution': operation aten.convolution.default"));
   EXPECT_THAT(RefusalOf("graph nki.graph.v1\ninput x: float32[4, 8]\n"
                         "%max_1: (float32[4], int64[4]) = aten.max.dim(%x, -1)\n"
-                        "%getitem_1: int64[4] = getitem(%max_1, 1)\nreturn %getitem_1\n"),
-              HasSubstr("result 1 of '%max_1' is not supported"));
+                        "%getitem_1: int64[4] = getitem(%max_1, 2)\nreturn %getitem_1\n"),
+              HasSubstr("result 2 of '%max_1' is not supported"));
   EXPECT_THAT(
       RefusalOf("graph nki.graph.v1\ninput x: float32[4, 0]\n%r: float32[4, 0] = aten.relu.default(%x)\n"
                 "return %r\n"),

@@ -40,6 +40,9 @@ enum class Fn {
   kSin,
   kCos,
   kLogicalNot,
+  kTan,
+  kArctan,
+  kBitNot,
   // Two operands.
   kAdd,
   kSubtract,
@@ -59,8 +62,18 @@ enum class Fn {
   kLogicalAnd,
   kLogicalOr,
   kLogicalXor,
+  kBitAnd,
+  kBitOr,
+  kBitXor,
+  kShiftLeft,
+  kShiftRight,
   // Three operands: condition, then, else.
   kSelect,
+  // One operand, running along the one axis that `Op::reduced` marks; the result has the operand's shape.
+  kCumSum,
+  kCumProd,
+  kCumMax,
+  kCumMin,
   // One operand, over `Op::reduced` axes.
   kSum,
   kMean,
@@ -77,6 +90,8 @@ struct Value {
   DType dtype = DType::kFloat32;
   Dims dims;
   bool is_argument = false;
+  // Never in memory: element i, counted row-major, is the number i.
+  bool is_positions = false;
 };
 
 // What an operation reads: a view of a value, or a number.
@@ -93,7 +108,7 @@ struct Op {
   Fn fn = Fn::kCopy;
   std::vector<Operand> operands;
   Dims dims;
-  std::vector<bool> reduced;  // per axis of `dims`; empty unless a reduction
+  std::vector<bool> reduced;  // per axis of `dims`; empty unless a reduction or a scan
   int result = -1;
   // Where the result goes inside the value; row-major all of it unless several operations fill one value
   // (cat).
@@ -113,6 +128,7 @@ struct Program {
 };
 
 bool IsReduction(Fn fn);
+bool IsScan(Fn fn);
 
 // Shape of what `op` computes.
 Dims ResultDims(const Op& op);

@@ -122,10 +122,10 @@ void RowStageEmitter::EmitPasses() {
   }
 }
 
-Tile RowStageEmitter::Accumulator(const Op& op) {
+Tile RowStageEmitter::Accumulator(const Op& op, absl::string_view role) {
   const Dims shape = {stage().partition.tile, 1};
   return Define(
-      absl::StrCat(BaseName(op), "_acc"),
+      absl::StrCat(BaseName(op), role),
       absl::StrCat("nl.full(", TupleLiteral(shape), ", ", RowOf(op.fn).start, ", dtype=nl.float32)"), false,
       DType::kFloat32);
 }
@@ -173,17 +173,29 @@ void RowStageEmitter::EmitPass(int pass) {
   for (size_t i = 0; i < ops.size(); ++i) {
     anything |= needed[i];
     if (needed[i] && IsReduction(program().ops[ops[i]].fn))
-      accumulators[i] = Accumulator(program().ops[ops[i]]);
+      accumulators[i] = Accumulator(program().ops[ops[i]], "_acc");
   }
   if (!anything) return;
   const std::map<std::string, Tile> outer_loads = SaveLoads();
+  std::map<size_t, Tile> carries;
+  for (size_t i = 0; i < ops.size(); ++i) {
+    if (needed[i] && IsScan(program().ops[ops[i]].fn))
+      carries[i] = Accumulator(program().ops[ops[i]], "_carry");
+  }
   const size_t loops = stage().free_loops.size() + (stage().free.count() > 1 ? 1 : 0);
-  OpenChunkLoops(/*in_order=*/!accumulators.empty());
+  OpenChunkLoops(/*in_order=*/!accumulators.empty() || !carries.empty());
   for (size_t i = 0; i < ops.size(); ++i) {
     if (!needed[i]) continue;
     const auto accumulator = accumulators.find(i);
     if (accumulator != accumulators.end()) {
       Accumulate(i, accumulator->second);
+    } else if (const auto carry = carries.find(i); carry != carries.end()) {
+      EmitScan(i, carry->second.name);
+      const std::string last =
+          absl::StrCat("0:", stage().partition.tile, ", ", stage().free.tile - 1, ":", stage().free.tile);
+      body().Line(absl::StrCat(carry->second.name, "[...] = nl.copy(",
+                               Bound(program().ops[ops[i]].result).name, "[", last, "])"));
+      if (pass_of_[i] == pass) EmitStore(i);
     } else {
       EmitOp(i);
       if (pass_of_[i] == pass) EmitStore(i);

@@ -28,7 +28,8 @@ class RowStageEmitter : public StageEmitter {
   std::vector<int> PassOfOps() const;
   std::vector<bool> NeededIn(int pass) const;
   bool IsRowOp(size_t position) const;
-  Tile Accumulator(const Op& op);
+  // A column of one value per row with the operation's start value.
+  Tile Accumulator(const Op& op, absl::string_view role);
   void Accumulate(size_t position, const Tile& accumulator);
   void Finish(const Op& op, const Tile& accumulator);
 

@@ -191,7 +191,32 @@ Tile StageEmitter::Define(absl::string_view base, absl::string_view expression, 
   return tile;
 }
 
+// Positions are counted on chip.
+Tile StageEmitter::LoadPositions(const Access& access) {
+  std::vector<std::string> terms;
+  bool has_partition = false, has_free = false, depends_on_loop = false;
+  for (size_t i = 0; i < axes_.size(); ++i) {
+    if (access.strides[i] == 0) continue;
+    terms.push_back(Scaled(access.strides[i], axes_[i]));
+    has_partition |= axes_[i].kind == AxisIndex::Kind::kPartition;
+    has_free |= axes_[i].kind == AxisIndex::Kind::kFree;
+    depends_on_loop |= axes_[i].depends_on_loop;
+  }
+  if (access.offset != 0) terms.push_back(absl::StrCat(access.offset));
+  if (!has_partition) terms.push_back(absl::StrCat("0 * ", names_.i_p));
+  const std::string text = absl::StrJoin(terms, " + ");
+  auto& cache = depends_on_loop ? loads_ : hoisted_loads_;
+  const auto found = cache.find(text);
+  if (found != cache.end()) return found->second;
+  const Tile tile{names_.names.Unique("positions"), has_free, DType::kInt32};
+  (depends_on_loop ? body_ : hoisted_)
+      .Line(absl::StrCat(tile.name, " = nisa.iota(", text, ", dtype=nl.int32)"));
+  cache[text] = tile;
+  return tile;
+}
+
 Tile StageEmitter::Load(const Access& access) {
+  if (access.is_positions) return LoadPositions(access);
   if (IsTurned(stage_, access, program().values[access.value].dtype)) return LoadTurned(access);
   const Value& value = program().values[access.value];
   const Subscripted source =
@@ -242,9 +267,36 @@ std::string StageEmitter::DTypeArgument(const Op& op, const std::vector<Tile>& t
   return absl::StrCat(", dtype=", DTypeLiteral(op.dtype));
 }
 
+void StageEmitter::EmitScan(size_t position, const std::string& start) {
+  const Op& op = program().ops[stage_.stage.ops[position]];
+  const FnRow& row = RowOf(op.fn);
+  const std::string data = WithFreeAxis(OperandTile(position, 0)).name;
+  const bool extreme = op.fn == Fn::kCumMax || op.fn == Fn::kCumMin;
+  // Each result is op1(op0(data, previous), second): the second operand has to change nothing.
+  std::string second = data;
+  if (!extreme) {
+    if (zeros_.empty()) {
+      zeros_ = names_.names.Unique("zeros");
+      hoisted_.Line(absl::StrCat(zeros_, " = nl.zeros(",
+                                 TupleLiteral({stage_.partition.tile, stage_.free.tile}),
+                                 ", dtype=nl.float32, buffer=nl.sbuf)"));
+    }
+    second = zeros_;
+  }
+  Bind(op.result,
+       Define(BaseName(op),
+              absl::StrCat(row.nl_name, "(", data, ", ", second, ", initial=", start, ", op0=", row.merge,
+                           ", op1=", extreme ? row.merge : "nl.add", ", dtype=", DTypeLiteral(op.dtype), ")"),
+              true, TileDType(op.dtype)));
+}
+
 void StageEmitter::EmitOp(size_t position) {
   const int index = stage_.stage.ops[position];
   const Op& op = program().ops[index];
+  if (IsScan(op.fn)) {
+    EmitScan(position, std::string(RowOf(op.fn).start));
+    return;
+  }
   const bool is_row = stage_.stage.extents[position] == Extent::kRow;
   std::vector<Tile> tiles;
   std::vector<std::string> texts;

@@ -86,6 +86,8 @@ class StageEmitter {
   // The operation at `position` of the stage, on tiles; not for reductions over chunks and not for the
   // matmul.
   void EmitOp(size_t position);
+  // A scan of the tile that starts from `start`, a number or a column of one value per row.
+  void EmitScan(size_t position, const std::string& start);
   // Stores its result, if it lies in HBM.
   void EmitStore(size_t position);
   Tile OperandTile(size_t position, size_t operand);
@@ -95,6 +97,7 @@ class StageEmitter {
   // What a tile made by `op` is called.
   static const std::string& BaseName(const Op& op) { return op.label.empty() ? op.origin : op.label; }
   void Bind(int value, Tile tile) { tiles_[value] = std::move(tile); }
+  const Tile& Bound(int value) const { return tiles_.at(value); }
   bool IsBound(int value) const { return tiles_.contains(value); }
   void Forget(int value) { tiles_.erase(value); }
   // Loads made between the two calls are forgotten at the second: they happened inside a loop.
@@ -117,6 +120,7 @@ class StageEmitter {
 
  private:
   Tile Load(const Access& access);
+  Tile LoadPositions(const Access& access);
   // turned_access.cc: accesses whose elements are neighbours along the partition axis.
   Tile LoadTurned(const Access& access);
   void StoreTurned(const Access& access, const Tile& tile);
@@ -140,6 +144,7 @@ class StageEmitter {
   std::map<int, Tile> tiles_;             // by value
   std::map<std::string, Tile> loads_;     // by source expression
   std::map<std::string, Tile> hoisted_loads_;
+  std::string zeros_;  // a hoisted tile of them
 };
 
 }  // namespace nkiagent::builtin

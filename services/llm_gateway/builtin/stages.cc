@@ -146,7 +146,7 @@ class Cutter {
         stage.free.erase(stage.free.begin() + static_cast<ptrdiff_t>(i));
       }
     }
-    stage.has_free = op.fn == Fn::kMatmul || IsReduction(op.fn);
+    stage.has_free = op.fn == Fn::kMatmul || !op.reduced.empty();
     stage.ops = {index};
     stage.extents = {Extent::kFull};
     return stage;
@@ -159,14 +159,14 @@ class Cutter {
     const int64_t count = ElementCount(op.dims);
     Extent extent = Extent::kFull;
     if (count != ElementCount(stage.dims)) {
-      if (!stage.has_free || stage.matmul >= 0 || IsReduction(op.fn)) return std::nullopt;
+      if (!stage.has_free || stage.matmul >= 0 || !op.reduced.empty()) return std::nullopt;
       if (count != ElementCount(RowDims(stage))) return std::nullopt;
       extent = Extent::kRow;
     }
-    if (IsReduction(op.fn) && stage.matmul >= 0) return std::nullopt;
+    if (!op.reduced.empty() && stage.matmul >= 0) return std::nullopt;
     std::optional<Stage> joined = Refined(stage, extent, op.dims);
     if (!joined.has_value()) return std::nullopt;
-    if (IsReduction(op.fn)) {
+    if (!op.reduced.empty()) {
       const std::optional<std::vector<bool>> marks = MarksOverStage(*joined, op.dims, op.reduced);
       if (!marks.has_value() || (joined->has_free && *marks != joined->free)) return std::nullopt;
       joined->free = *marks;
@@ -282,6 +282,7 @@ Iteration Coalesce(const Program& program, const StagedProgram& staged, const St
       const Operand& operand = op.operands[k];
       if (operand.immediate.has_value() || written_here[operand.value]) continue;
       Access access{operand.value, operand.view.offset, {}, false, index, static_cast<int>(k), extent};
+      access.is_positions = program.values[operand.value].is_positions;
       const Dims& s = operand.view.strides;
       if (op.fn == Fn::kMatmul) {
         access.strides =

@@ -53,6 +53,7 @@ struct Access {
   int op = -1;       // index into Program::ops
   int operand = -1;  // which operand of it; -1 for its result
   Extent extent = Extent::kFull;
+  bool is_positions = false;  // nothing is moved: the elements' positions themselves
 };
 
 // The stage's axes as loops see them: rows first, then free axes, neighbours merged wherever every access

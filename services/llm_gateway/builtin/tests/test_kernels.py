@@ -122,6 +122,11 @@ ELEMENTWISE = {
     "identity": lambda x: x,
     "two_results": lambda x: (x.sum(-1), x.exp()),
     "truth": lambda x: x > 0,
+    "inverse": lambda x: torch.atan(x * 3) + torch.asin(torch.tanh(x)) + torch.acos(torch.tanh(x)),
+    "hyperbolic": lambda x: torch.sinh(x) + torch.asinh(x) + torch.acosh(x.abs() + 1.5) + torch.atanh(x / 9),
+    "round": lambda x: torch.round(x * 4) + torch.frac(x) + torch.erfc(x) + torch.addcmul(x, x, x, value=2),
+    "bits": lambda x: ((x * 9).int() & 6) | ((x * 5).int() ^ 3) | ((x.abs() * 3).int() << 2) | ~x.int(),
+    "triangles": lambda x: torch.tril(x) + torch.triu(x, 1) * 2 + torch.arange(1, x.shape[-1] + 1),
 }
 SHAPES = [(130, 48), (2, 3, 8, 10), (3, 131, 6)]
 
@@ -155,6 +160,11 @@ REDUCTIONS = {
     "standardise": lambda x: (x - x.mean(-1, keepdim=True)) / (x.std(-1, keepdim=True) + 1e-5),
     "frobenius": lambda x: x / torch.norm(x),
     "entropy": lambda x: -(F.softmax(x, -1) * F.log_softmax(x, -1)).sum(-1),
+    "argmax": lambda x: x.argmax(-1) + x.argmin(0).sum() + x.argmax(),
+    "extremes_with_positions": lambda x: (*x.max(-1), *x.min(1, keepdim=True)),
+    "topk": lambda x: torch.topk(x, 3, dim=-1),
+    "cumulative": lambda x: x.cumsum(-1) + (x * 0.2 + 1).cumprod(1) + x.cumsum(0),
+    "running_extremes": lambda x: (*torch.cummax(x, -1), torch.cummin(x, 0)[0], torch.logcumsumexp(x, 1)),
     "two_softmaxes": lambda x: F.softmax(F.softmax(x * 3, 1), -1),
 }
 
@@ -199,6 +209,30 @@ def test_matmuls(writer: harness.Writer, m: int, k: int, n: int) -> None:
 )
 def test_products_of_other_ranks(writer: harness.Writer, shapes: tuple) -> None:
     check(writer, Product(), *(torch.randn(shape) for shape in shapes))
+
+
+class CrossEntropy(nn.Module):
+    def forward(self, x, labels):
+        return F.cross_entropy(x, labels, label_smoothing=0.1)
+
+
+class IntegerProduct(nn.Module):
+    def forward(self, a, b):
+        return torch.mm(a.int(), b.int()) + 1
+
+
+def test_labels_pick_their_class(writer: harness.Writer) -> None:
+    check(writer, CrossEntropy(), torch.randn(70, 30), torch.randint(0, 30, (70,)))
+
+
+def test_integers_are_multiplied_exactly(writer: harness.Writer) -> None:
+    a, b = (torch.randint(-100, 100, shape, dtype=torch.int8) for shape in ((40, 150), (150, 60)))
+    check(writer, IntegerProduct(), a, b)
+
+
+def test_a_scan_of_a_row_that_does_not_fit_carries_on(writer: harness.Writer) -> None:
+    session = check(writer, Apply(lambda x: torch.cumsum(x, -1)), torch.randn(2, 50257) * 0.01)
+    assert "compiled: no" in session.results[0]
 
 
 def test_networks(writer: harness.Writer) -> None:

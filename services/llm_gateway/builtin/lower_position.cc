@@ -1,0 +1,203 @@
+// Operations that know where an element lies: ranges, positions of extremes, the largest few, picks by index.
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "services/llm_gateway/builtin/node_lowering.h"
+
+namespace nkiagent::builtin {
+namespace {
+
+constexpr DType kF32 = DType::kFloat32;
+// A pick by index compares every candidate position with the index, so it costs picks times candidates. For
+// more picks than this a table lookup is the better way.
+constexpr int64_t kMaxPicks = 8;
+// The largest few are found one by one.
+constexpr int64_t kMaxRounds = 64;
+
+// Positions 0, 1, … along `axis` of a tensor shaped `dims`, as numbers that compare and select exactly up to
+// 2^24.
+Tensor PositionsAlong(Builder& b, const Dims& dims, int axis) {
+  Dims shape(dims.size(), 1);
+  shape[axis] = dims[axis];
+  return b.ReshapeTo(b.Positions(dims[axis]), shape);
+}
+
+// The first position along the marked axes at which `x` has the value `extreme`; `positions` are those of x.
+Tensor FirstPosition(NodeLowering& n, const Tensor& x, const Tensor& extreme, const Tensor& positions,
+                     const std::vector<bool>& reduced, int64_t count, DType dtype) {
+  Builder& b = n.builder();
+  const Tensor hit = b.Named("is_extreme").Binary(Fn::kEqual, x, extreme, DType::kBool);
+  const Tensor candidate =
+      b.Named("candidate").Select(hit, positions, Builder::Number(static_cast<double>(count), kF32), kF32);
+  return ReduceAll(b.Named("position"), Fn::kMin, candidate, reduced, true, dtype);
+}
+
+Tensor PositionOfExtreme(NodeLowering& n, const Tensor& x, int axis, Fn fn, bool keep, DType dtype) {
+  Builder& b = n.builder();
+  std::vector<bool> reduced(x.view.dims.size(), false);
+  reduced[axis] = true;
+  const Tensor extreme = b.Named("extreme").Reduce(fn, x, reduced, true, x.dtype);
+  const Tensor position =
+      FirstPosition(n, x, extreme, PositionsAlong(b, x.view.dims, axis), reduced, x.view.dims[axis], dtype);
+  return keep || b.failed() ? position : b.DropAxis(position, axis);
+}
+
+void LowerArgExtreme(NodeLowering& n, Fn fn) {
+  Builder& b = n.builder();
+  const Tensor x = n.TensorAt(0, "self");
+  if (x.view.dims.empty()) {
+    n.Yield(Builder::Number(0, n.dtype()));
+  } else if (n.Has(1, "dim")) {
+    const int axis = n.Axis(n.IntOr(1, "dim", 0), x.view.dims.size());
+    n.Yield(PositionOfExtreme(n, x, axis, fn, n.BoolOr(2, "keepdim", false), n.dtype()));
+  } else {
+    const std::vector<bool> all(x.view.dims.size(), true);
+    const int64_t count = ElementCount(x.view.dims);
+    const Tensor extreme = ReduceAll(b.Named("extreme"), fn, x, all, true, x.dtype);
+    const Tensor positions = b.ReshapeTo(b.Positions(count), x.view.dims);
+    n.Yield(b.ReshapeTo(FirstPosition(n, x, extreme, positions, all, count, n.dtype()), n.dims()));
+  }
+}
+
+// The extreme and its position.
+void LowerExtremeWithPosition(NodeLowering& n, Fn fn) {
+  Builder& b = n.builder();
+  const Tensor x = n.TensorAt(0, "self");
+  if (x.view.dims.empty()) {
+    n.YieldTuple({x, Builder::Number(0, n.dtype(1))});
+    return;
+  }
+  std::vector<bool> reduced(x.view.dims.size(), false);
+  const int axis = n.Axis(n.IntOr(1, "dim", 0), reduced.size());
+  const bool keep = n.BoolOr(2, "keepdim", false);
+  reduced[axis] = true;
+  const Tensor extreme = b.Reduce(fn, x, reduced, true, n.dtype(0));
+  const Tensor position = FirstPosition(n, x, extreme, PositionsAlong(b, x.view.dims, axis), reduced,
+                                        x.view.dims[axis], n.dtype(1));
+  if (b.failed()) return;
+  n.YieldTuple({keep ? extreme : b.DropAxis(extreme, axis), keep ? position : b.DropAxis(position, axis)});
+}
+
+// The `count` largest (smallest) along `axis` in order, by taking the extreme and striking it out.
+void LowerTopK(NodeLowering& n, int64_t count, int axis, bool largest) {
+  Builder& b = n.builder();
+  Tensor x = n.TensorAt(0, "self");
+  if (x.view.dims.empty()) {
+    n.YieldTuple({x, Builder::Number(0, n.dtype(1))});
+    return;
+  }
+  if (count < 1 || count > kMaxRounds) {
+    b.Fail(absl::StrCat(n.node().op, " of ", count, " elements is not supported, only of 1 to ", kMaxRounds));
+    return;
+  }
+  const Fn fn = largest ? Fn::kMax : Fn::kMin;
+  const Tensor positions = PositionsAlong(b, x.view.dims, axis);
+  const double struck =
+      largest ? -std::numeric_limits<float>::infinity() : std::numeric_limits<float>::infinity();
+  std::vector<bool> reduced(x.view.dims.size(), false);
+  reduced[axis] = true;
+  std::vector<Tensor> values, indices;
+  for (int64_t round = 0; round < count && !b.failed(); ++round) {
+    const Tensor extreme = b.Named("extreme").Reduce(fn, x, reduced, true, x.dtype);
+    const Tensor position = FirstPosition(n, x, extreme, positions, reduced, x.view.dims[axis], kF32);
+    values.push_back(extreme);
+    indices.push_back(position);
+    if (round + 1 == count) break;
+    const Tensor taken = b.Named("taken").Binary(Fn::kEqual, positions, position, DType::kBool);
+    x = b.Named("rest").Select(taken, Builder::Number(struck, x.dtype), x, x.dtype);
+  }
+  n.YieldTuple({b.Concat(values, axis, n.dtype(0)), b.Concat(indices, axis, n.dtype(1))});
+}
+
+// out[…, j, …] = x[…, index[…, j, …], …] as the sum over all candidates that the index names.
+bool LowerPick(NodeLowering& n) {
+  Builder& b = n.builder();
+  Tensor x = n.TensorAt(0, "self");
+  Tensor index = n.TensorAt(2, "index");
+  const size_t rank = x.view.dims.size();
+  if (b.failed() || rank == 0 || index.view.dims.size() != rank) return false;
+  const int axis = n.Axis(n.IntOr(1, "dim", 0), rank);
+  if (index.view.dims[axis] > kMaxPicks) return false;
+  for (size_t i = 0; i < rank; ++i) {
+    if (static_cast<int>(i) != axis) x = b.Slice(x, static_cast<int>(i), 0, 1, index.view.dims[i]);
+  }
+  // The candidates become an axis of their own, last.
+  const Tensor positions = b.Positions(x.view.dims[axis]);
+  x = b.InsertAxis(x, static_cast<int>(rank));
+  std::swap(x.view.dims[axis], x.view.dims[rank]);
+  std::swap(x.view.strides[axis], x.view.strides[rank]);
+  const Tensor named =
+      b.Named("is_named")
+          .Binary(Fn::kEqual, positions, b.InsertAxis(index, static_cast<int>(rank)), DType::kBool);
+  const Tensor chosen = b.Named("chosen").Select(named, x, Builder::Number(0, x.dtype), x.dtype);
+  std::vector<bool> reduced(rank + 1, false);
+  reduced[rank] = true;
+  n.Yield(b.Reduce(Fn::kSum, chosen, reduced, false, n.dtype()));
+  return true;
+}
+
+void LowerRange(NodeLowering& n) {
+  Builder& b = n.builder();
+  const bool has_start = n.overload() != "default";
+  const double start = has_start ? n.NumberAt(0, "start") : 0;
+  const double step = n.overload() == "start_step" ? n.NumberOr(2, "step", 1) : 1;
+  if (n.dims().size() != 1) {
+    b.Fail("a range has one axis");
+    return;
+  }
+  Tensor range = b.Positions(n.dims()[0]);
+  const DType inner = IsFloat(n.dtype()) ? kF32 : n.dtype();
+  if (step != 1) range = b.Binary(Fn::kMultiply, range, Builder::Number(step, inner), inner);
+  if (start != 0) range = b.Binary(Fn::kAdd, range, Builder::Number(start, inner), inner);
+  n.Yield(b.Cast(range, n.dtype()));
+}
+
+// Keeps what lies on or below (above) a diagonal.
+void LowerTriangle(NodeLowering& n, bool lower) {
+  Builder& b = n.builder();
+  const Tensor x = n.TensorAt(0, "self");
+  const int rank = static_cast<int>(x.view.dims.size());
+  if (rank < 2) {
+    b.Fail("a triangle needs a matrix");
+    return;
+  }
+  const Tensor row = PositionsAlong(b, x.view.dims, rank - 2);
+  const Tensor column = PositionsAlong(b, x.view.dims, rank - 1);
+  const Tensor distance = b.Named("distance").Binary(Fn::kSubtract, column, row, DType::kInt32);
+  const Tensor kept = b.Named("kept").Binary(lower ? Fn::kLessEqual : Fn::kGreaterEqual, distance,
+                                             n.NumberOr(1, "diagonal", 0), DType::kBool);
+  n.Yield(b.Select(kept, x, Builder::Number(0, x.dtype), n.dtype()));
+}
+
+}  // namespace
+
+bool LowerPosition(NodeLowering& n) {
+  const absl::string_view op = n.op();
+  if (op == "aten.arange") {
+    LowerRange(n);
+  } else if (op == "aten.argmax" || op == "aten.argmin") {
+    LowerArgExtreme(n, op == "aten.argmax" ? Fn::kMax : Fn::kMin);
+  } else if ((op == "aten.max" || op == "aten.min") && n.overload() == "dim") {
+    LowerExtremeWithPosition(n, op == "aten.max" ? Fn::kMax : Fn::kMin);
+  } else if (op == "aten.topk") {
+    const Tensor x = n.TensorAt(0, "self");
+    LowerTopK(n, n.IntOr(1, "k", 0), n.Axis(n.IntOr(2, "dim", -1), x.view.dims.size()),
+              n.BoolOr(3, "largest", true));
+  } else if (op == "aten.sort" && !n.Has(3, "stable")) {
+    const Tensor x = n.TensorAt(0, "self");
+    const int axis = n.Axis(n.IntOr(1, "dim", -1), x.view.dims.size());
+    LowerTopK(n, x.view.dims.empty() ? 1 : x.view.dims[axis], axis, n.BoolOr(2, "descending", false));
+  } else if (op == "aten.tril" || op == "aten.triu") {
+    LowerTriangle(n, op == "aten.tril");
+  } else if (op == "aten.gather") {
+    return LowerPick(n);
+  } else {
+    return false;
+  }
+  return true;
+}
+
+}  // namespace nkiagent::builtin
