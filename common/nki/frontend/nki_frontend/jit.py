@@ -128,6 +128,11 @@ class Kernel:
         """Marks set by the decorators of nki.compiler."""
         return getattr(self.function, "_nki_flags", {}) | getattr(self, "_nki_flags", {})
 
+    @property
+    def simulated(self) -> bool:
+        """Whether it runs as the SDK's simulator would run it, rather than as the compiler would take it."""
+        return self.mode in _SIMULATED
+
     def mutable_parameters(self) -> frozenset:
         """Names of parameters annotated as mutable tensors."""
         out = set()
@@ -187,7 +192,7 @@ class Kernel:
             self.function,
             positional,
             keywords,
-            Options(target=target, grid=self.grid, simulation=self.mode in _SIMULATED),
+            Options(target=target, grid=self.grid, simulation=self.simulated),
             name=self.__name__,
             mutable=self._written_parameters(positional, keywords),
             flags=self.flags,

@@ -1,9 +1,9 @@
 """nl.affine_range, nl.sequential_range, nl.static_range.
 
-The first two yield one symbolic index and record a loop. If a condition depends on the index, the trace starts
-again with the loop cut where the condition changes (segments.py); if the kernel needs the number behind it (a
-Python list index, `range(i)`), with exactly that loop unrolled. A loop is known by its source position and the
-calls that led there.
+The first two yield one symbolic index and record a loop. If a condition depends on the index, the trace
+starts again with the loop cut where the condition changes (segments.py); if the kernel needs the number
+behind it (a Python list index, `range(i)`), with exactly that loop unrolled. A loop is known by its source
+position and the calls that led there.
 """
 
 from __future__ import annotations

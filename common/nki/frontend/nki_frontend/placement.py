@@ -68,7 +68,9 @@ class Placement:
                 )
             return
         address = self.arguments.get("base_addr", 0)
-        tiles = math.prod(self.arguments.get("num_free_tiles") or (1,))
+        # Blocks share places beyond these numbers; a tensor without block axes is one tile.
+        counts = self.arguments.get("num_free_tiles") or ()
+        tiles = math.prod(min(n, size) for n, size in zip(counts, buffer.shape[:axis], strict=False))
         if address < 0 or address + tiles * bytes_free > _SBUF_BYTES:
             raise NkiError(
                 "err_sbuf_address_out_of_range",

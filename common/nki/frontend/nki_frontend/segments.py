@@ -190,11 +190,11 @@ def _linear_cuts(form: _Form, op: str, key: object, values: range, env: dict) ->
     a = sum(k for term, k in form.terms if term[1] == key)
     rest = np.unique(form.value({**env, key: np.asarray(values.start, np.int64)}))
     slope = a * values.step
-    # First iteration t with slope * t + rest on the other side of zero, for `< 0` and for `<= 0` of a rising line.
     if slope < 0:
         slope, rest = -slope, -rest
-    reach = -(-(-rest) // slope)  # first t with a value >= 0
-    passed = (-rest) // slope + 1  # first t with a value > 0
+    # First iterations t at which slope * t + rest is >= 0, and > 0.
+    reach = (slope - 1 - rest) // slope
+    passed = (slope - rest) // slope
     rising = a * values.step > 0
     if op in ("equal", "not_equal"):
         found = np.concatenate([reach, passed])

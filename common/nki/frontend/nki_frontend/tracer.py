@@ -19,6 +19,7 @@ from .errors import KERNEL_FILE, Diagnostic, NkiError, Retrace, _ours
 from .expr import Expr
 from .lowering import lower
 from .memory import store
+from .python_state import PythonState
 from .segments import Plan
 from .splitting import split_wide
 from .tile import Tensor
@@ -68,6 +69,7 @@ def trace_kernel(
     """Traces `function(*arguments, **keywords)`, where TensorSpecs stand for HBM tensors."""
     plan = Plan()
     conditions: set = set()
+    state = PythonState(function, (*arguments, *keywords.values()))
     for _ in range(MAX_ATTEMPTS):
         trace = Trace(name or getattr(function, "__name__", "kernel"), options, plan)
         trace.entry_code = getattr(function, "__code__", None)
@@ -78,12 +80,13 @@ def trace_kernel(
         grid: tuple = ()
         try:
             tensors, words = _symbolic(trace, arguments, keywords, mutable)
-            grid, result = _run(trace, function, tensors, words, options.grid)
+            grid, result = _run(trace, function, tensors, words, options.grid, state)
             if trace.scope is not None:
                 raise context.left_early(trace.scope)
             _outputs(trace, result)
         except Retrace as restart:
             if plan.learn(restart):
+                state.restore()
                 continue
             error = Diagnostic(
                 "error", "err_control_flow", "the value of a loop index is needed and not available"
@@ -142,7 +145,9 @@ def _symbolic(trace: Trace, arguments: list, keywords: dict, mutable: frozenset)
     return [make(a) for a in arguments], {k: make(v) for k, v in keywords.items()}
 
 
-def _run(trace: Trace, function: Callable, arguments: list, keywords: dict, grid: tuple) -> tuple[tuple, Any]:
+def _run(
+    trace: Trace, function: Callable, arguments: list, keywords: dict, grid: tuple, state: PythonState
+) -> tuple[tuple, Any]:
     """Calls the kernel once, or once for each instance of the grid dimensions whose index steers control
     flow.
     """
@@ -170,6 +175,7 @@ def _run(trace: Trace, function: Callable, arguments: list, keywords: dict, grid
             ids[axis] = value
             trace.open_ranges["spmd", axis] = range(value, value + 1)
         trace.hbm_ordinal = 0
+        state.restore()
         result = function(*arguments, **keywords)
         if trace.scope is not None:
             raise context.left_early(trace.scope)

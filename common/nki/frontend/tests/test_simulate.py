@@ -8,6 +8,8 @@ import pytest
 from harness import body, rules, trace
 
 import neuronxcc.nki as nki
+import neuronxcc.nki.compiler as ncc
+import neuronxcc.nki.isa as nisa
 import neuronxcc.nki.language as nl
 import neuronxcc.nki.typing as nt
 from nki_frontend.errors import NkiError
@@ -180,6 +182,68 @@ def test_rules_of_whole_programs_are_judged():
 
     with pytest.raises(KernelError, match="err_tensor_access_out_of_bound"):
         outside(X)
+
+
+def _same_rows_from_every_program(x):
+    out = nl.ndarray(x.shape, dtype=x.dtype, buffer=nl.shared_hbm)
+    nl.program_id(0)
+    nl.store(out, nl.load(x) + 1)
+    return out
+
+
+def test_programs_that_write_the_same_place_run_in_the_simulator_with_a_warning():
+    kernel = nki.jit(_same_rows_from_every_program)
+    with pytest.raises(KernelError, match="err_unexpected_output_dependencies"):
+        kernel[3](X)
+    with pytest.warns(UserWarning, match="unexpected output dependencies"):
+        np.testing.assert_array_equal(nki.simulate_kernel(kernel[3], X), X + 1)
+
+
+class _Allocator:
+    def __init__(self):
+        self.offset = 0
+        self.log = []
+
+    def __call__(self, nbytes):
+        self.offset += nbytes
+        self.log.append(nbytes)
+        return ncc.sbuf.mod_alloc(base_addr=self.offset - nbytes)
+
+
+_allocator = _Allocator()
+_calls = 0
+
+
+@pytest.mark.parametrize("grid", [(), (2,)])
+def test_state_of_the_module_is_found_as_it_was_when_a_trace_starts_again(grid):
+    local = []
+
+    @nki.jit
+    def kernel(x):
+        global _calls
+        _calls += 1
+        local.append(1)
+        out = nl.ndarray((2, *x.shape), dtype=x.dtype, buffer=nl.shared_hbm)
+        tile = nl.ndarray((64, 32), dtype=nl.float32, buffer=_allocator(90_000))
+        for i in nl.sequential_range(4):
+            tile[...] = nl.load(x)
+            if i == 1:
+                tile[...] = nl.load(x)
+            if grid and nl.program_id(0) == 1 and i % 2 == 0:
+                tile[...] = nl.load(x)
+            for _ in range(i):
+                tile[...] = nisa.tensor_copy(tile)
+        nl.store(out[nl.program_id(0) if grid else 0], tile)
+        if not grid:
+            nl.store(out[1], tile)
+        return out
+
+    global _calls
+    _calls, _allocator.offset = 0, 0
+    _allocator.log.clear()
+    (kernel[grid] if grid else kernel)(X)
+    # Two of 90,000 bytes would not fit.
+    assert (_calls, _allocator.offset, _allocator.log, local) == (1, 90_000, [90_000], [1])
 
 
 def test_a_run_time_index_out_of_bounds_is_an_index_error():
