@@ -1,0 +1,30 @@
+"""Batch norm with running statistics over images."""
+
+import torch
+from torch import nn
+
+
+class Model(nn.Module):
+    def __init__(self, features: int):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(features)
+        # Norms start at one and zero, biases near zero; none of them shall be without effect.
+        for parameter in self.parameters():
+            if parameter.dim() == 1:
+                parameter.data += 0.3 * torch.randn_like(parameter)
+        for name, buffer in self.named_buffers():
+            if name.endswith("running_mean"):
+                buffer.normal_()
+            elif name.endswith("running_var"):
+                buffer.uniform_(0.5, 2.0)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(x)
+
+
+def get_inputs():
+    return [torch.randn(4, 48, 20, 20)]
+
+
+def get_init_inputs():
+    return [48]

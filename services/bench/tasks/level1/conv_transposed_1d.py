@@ -1,0 +1,21 @@
+"""Transposed convolution of sequences."""
+
+import torch
+from torch import nn
+
+
+class Model(nn.Module):
+    def __init__(self, c_in: int, c_out: int):
+        super().__init__()
+        self.conv = nn.ConvTranspose1d(c_in, c_out, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(x)
+
+
+def get_inputs():
+    return [torch.randn(3, 32, 150)]
+
+
+def get_init_inputs():
+    return [32, 24]

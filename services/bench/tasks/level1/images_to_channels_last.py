@@ -1,0 +1,17 @@
+"""Images from channels first to channels last."""
+
+import torch
+from torch import nn
+
+
+class Model(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.permute(0, 2, 3, 1).contiguous()
+
+
+def get_inputs():
+    return [torch.randn(3, 40, 24, 25)]
+
+
+def get_init_inputs():
+    return []

@@ -1,0 +1,18 @@
+"""Log-softmax over the last axis of a matrix."""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class Model(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.log_softmax(x, dim=1)
+
+
+def get_inputs():
+    return [3.0 * torch.randn(400, 650)]
+
+
+def get_init_inputs():
+    return []

@@ -1,0 +1,17 @@
+"""Product of two square matrices."""
+
+import torch
+from torch import nn
+
+
+class Model(nn.Module):
+    def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return torch.matmul(a, b)
+
+
+def get_inputs():
+    return [torch.randn(384, 384), torch.randn(384, 384)]
+
+
+def get_init_inputs():
+    return []
