@@ -16,10 +16,12 @@ namespace nkiagent::compile {
 
 // Limits of the contract (proto/nkiagent/compile/v1/compile_service.proto, proto/nkiagent/common/v1).
 inline constexpr size_t kMaxSourceBytes = size_t{4} << 20;
-inline constexpr int kMaxArguments = 64;
+// A ResNet-101 has some 420 parameters and statistics.
+inline constexpr int kMaxArguments = 512;
 inline constexpr int kMaxConstants = 64;
 inline constexpr size_t kMaxLiteralBytes = 4096;
-inline constexpr int kMaxRank = 4;
+// Weights of 3-D convolutions have 5 axes.
+inline constexpr int kMaxRank = 5;
 inline constexpr int kMaxGridRank = 3;
 // Not in the contract: beyond it a grid is a mistake.
 inline constexpr int64_t kMaxGridPrograms = 65536;

@@ -73,12 +73,12 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"GridHuge", [](auto& r) { r.mutable_kernel()->add_grid_dims(2'000'000'000); }, "programs"},
         Refusal{"ManyArguments",
                 [](auto& r) {
-                  for (int i = 0; i < 64; ++i) {
+                  for (int i = 0; i < 512; ++i) {
                     *r.add_arguments() = r.arguments(0);
                     r.mutable_arguments(i + 1)->set_name(absl::StrCat("a", i));
                   }
                 },
-                "arguments has 65 entries > 64"},
+                "arguments has 513 entries > 512"},
         Refusal{"BadName", [](auto& r) { r.mutable_arguments(0)->set_name("a.b"); },
                 "arguments[0].name 'a.b'"},
         Refusal{"SameName", [](auto& r) { *r.add_arguments() = r.arguments(0); },
@@ -86,12 +86,12 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"NoType", [](auto& r) { r.mutable_arguments(0)->clear_dtype(); }, "DATA_TYPE_UNSPECIFIED"},
         Refusal{"Int64", [](auto& r) { r.mutable_arguments(0)->set_dtype(common::v1::DATA_TYPE_INT64); },
                 "DATA_TYPE_INT64 can't cross"},
-        Refusal{"RankZero", [](auto& r) { r.mutable_arguments(0)->clear_dims(); }, "rank 0 is outside 1..4"},
-        Refusal{"RankFive",
+        Refusal{"RankZero", [](auto& r) { r.mutable_arguments(0)->clear_dims(); }, "rank 0 is outside 1..5"},
+        Refusal{"RankSix",
                 [](auto& r) {
-                  for (int i = 0; i < 3; ++i) r.mutable_arguments(0)->add_dims(1);
+                  for (int i = 0; i < 4; ++i) r.mutable_arguments(0)->add_dims(1);
                 },
-                "rank 5 is outside 1..4"},
+                "rank 6 is outside 1..5"},
         Refusal{"ZeroSized", [](auto& r) { r.mutable_arguments(0)->set_dims(0, 0); },
                 "dimension 0 is under 1"},
         Refusal{"TooManyElements", [](auto& r) { r.mutable_arguments(0)->set_dims(0, int64_t{1} << 62); },

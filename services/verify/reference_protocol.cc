@@ -19,8 +19,8 @@ using nlohmann::json;
 using worker::CleanText;
 
 // Of a kernel's signature; a larger one has no use.
-constexpr size_t kMaxTensors = 64;
-constexpr int kMaxRank = 4;
+constexpr size_t kMaxTensors = 512;
+constexpr int kMaxRank = 5;
 constexpr size_t kMaxNameBytes = 128;
 constexpr size_t kMaxMessageBytes = 1000;
 constexpr size_t kMaxTracebackBytes = 4096;
@@ -107,7 +107,7 @@ TensorSpec ParseSpec(const json& value) {
   spec.set_dtype(DataTypeFromName(value.at("dtype").get<std::string>()));
   Require(ToIsa(spec.dtype()).has_value(), "a tensor's dtype can't cross the kernel boundary");
   for (const json& extent : value.at("dims")) spec.add_dims(extent.get<int64_t>());
-  Require(spec.dims_size() >= 1 && spec.dims_size() <= kMaxRank, "a tensor's rank is outside 1..4");
+  Require(spec.dims_size() >= 1 && spec.dims_size() <= kMaxRank, "a tensor's rank is outside 1..5");
   Require(ElementCount(spec.dims()) > 0, "a tensor's extents are out of range");
   const auto reference_dtype = DataTypeFromName(value.at("reference_dtype").get<std::string>());
   if (reference_dtype != spec.dtype()) spec.set_reference_dtype(reference_dtype);
@@ -166,7 +166,7 @@ DescribeReply ParseFacts(const json& reply, uint64_t arena_bytes) {
   v1::TaskFacts& facts = result.facts;
   std::set<std::string> names;
   std::vector<uint64_t> parameter_sizes;
-  Require(reply.at("arguments").size() <= kMaxTensors, "more than 64 arguments");
+  Require(reply.at("arguments").size() <= kMaxTensors, "more than 512 arguments");
   for (const json& value : reply.at("arguments")) {
     TensorSpec spec = ParseSpec(value);
     Require(names.insert(spec.name()).second, "two arguments of one name");
@@ -181,7 +181,7 @@ DescribeReply ParseFacts(const json& reply, uint64_t arena_bytes) {
   }
   Require(result.input_count > 0, "no input");
   const json& outputs = reply.at("outputs");
-  Require(!outputs.empty() && outputs.size() <= kMaxTensors, "no outputs, or more than 64");
+  Require(!outputs.empty() && outputs.size() <= kMaxTensors, "no outputs, or more than 512");
   for (const json& value : outputs) {
     TensorSpec spec = ParseSpec(value);
     Require(spec.role() == common::v1::TENSOR_ROLE_OUTPUT, "an output that is none");
@@ -200,7 +200,7 @@ DescribeReply ParseFacts(const json& reply, uint64_t arena_bytes) {
                                  " bytes, the limit is ", kMaxGraphBytes));
   }
   for (const json& scalar : reply.at("folded_scalars")) {
-    Require(facts.folded_scalars_size() < static_cast<int>(kMaxTensors), "more than 64 scalars");
+    Require(facts.folded_scalars_size() < static_cast<int>(kMaxTensors), "more than 512 scalars");
     auto* folded = facts.add_folded_scalars();
     folded->set_name(CleanText(scalar.at("name").get<std::string>(), kMaxNameBytes));
     folded->set_literal(CleanText(scalar.at("literal").get<std::string>(), kMaxMessageBytes));
