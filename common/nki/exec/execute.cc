@@ -61,7 +61,7 @@ absl::Status CheckViews(const ir::Program& p, absl::Span<const InputView> inputs
 absl::StatusOr<ExecReport> Run(Mode mode, const ir::Program& program, absl::Span<const InputView> inputs,
                                absl::Span<const OutputView> outputs, const ExecOptions& options) {
   if (absl::Status s = CheckViews(program, inputs, outputs); !s.ok()) return s;
-  absl::StatusOr<Plan> plan = MakePlan(program);
+  absl::StatusOr<Plan> plan = MakePlan(program, mode == Mode::kFast);
   if (!plan.ok()) return plan.status();
 
   Shared shared(program, options.max_bytes, options.deadline, options.cancelled, options.seed);

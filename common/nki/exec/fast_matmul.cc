@@ -1,4 +1,5 @@
-// Fast form of nc_matmul: sgemm on memory where it is fp32 and contiguous, else on packed copies.
+// Fast form of nc_matmul: on memory where it is fp32 and contiguous, else on packed copies; tiles of the
+// Tensor engine's size by a product of our own (tile_matmul.h), larger ones by OpenBLAS.
 #include <cblas.h>
 
 #include <algorithm>
@@ -7,6 +8,7 @@
 #include "common/nki/exec/fast_common.h"
 #include "common/nki/exec/fast_ops.h"
 #include "common/nki/exec/shapes.h"
+#include "common/nki/exec/tile_matmul.h"
 
 namespace nkiagent::nki::exec {
 namespace {
@@ -99,10 +101,21 @@ bool FastMatmul(Context& context, const InstrPlan& plan, Team* team) {
   const int64_t m_blocks = (m_size + m_block - 1) / m_block;
   // Even one call must not run for long: the contraction is cut as well.
   const int64_t k_block = std::min(k_size, std::max<int64_t>(1, kMaxCall / (m_block * n_block)));
+  const TileMatmulFn tile_matmul =
+      std::max({m_block, n_block, k_size}) <= kTileMatmulMax ? BestTileMatmul() : nullptr;
+  ScratchBlock work;
+  const int64_t work_floats = (TileMatmulWork(m_block, n_block, k_size) + 15) / 16 * 16;
+  if (tile_matmul != nullptr && !work.Acquire(context, work_floats * n_blocks * m_blocks * 4)) return false;
   const bool ok = ShareLoop(share ? team : nullptr, m_blocks * n_blocks, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const int64_t m0 = i / n_blocks * m_block;
       const int64_t n0 = i % n_blocks * n_block;
+      if (tile_matmul != nullptr) {
+        tile_matmul({a.p + m0, a.ld, b.p + n0, b.ld, c.p + m0 * c.ld + n0, c.ld,
+                     std::min(m_block, m_size - m0), std::min(n_block, n_size - n0), k_size, accumulate,
+                     work.floats() + i * work_floats});
+        continue;
+      }
       for (int64_t k0 = 0; k0 < k_size; k0 += k_block) {
         if (context.shared->Expired()) return false;
         cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, static_cast<int>(std::min(m_block, m_size - m0)),

@@ -138,19 +138,37 @@ bool LooksUndefined(isa::DType dtype, const std::byte* p) {
   }
 }
 
-bool AnyLooksUndefined(isa::DType dtype, const std::byte* data, int64_t stride, int64_t count) {
-  const int size = isa::SizeOf(dtype);
-  if (size == 1) return false;
-  if (size == 4 && stride == 1) {
-    const auto* words = reinterpret_cast<const uint32_t*>(data);
-    uint32_t any = 0;
-    for (int64_t i = 0; i < count; ++i) any |= words[i] == kUndefined32 ? 1u : 0u;
-    return any != 0;
-  }
-  for (int64_t i = 0; i < count; ++i) {
-    if (LooksUndefined(dtype, data + i * stride * size)) return true;
+namespace {
+
+// Without a branch for each element, so that the compiler looks at many at once.
+template <typename T>
+bool AnyIs(const std::byte* data, int64_t stride, int64_t count, T pattern) {
+  const T* p = reinterpret_cast<const T*>(data);
+  constexpr int64_t kBlock = 1024;
+  for (int64_t i = 0; i < count; i += kBlock) {
+    const int64_t n = std::min(kBlock, count - i);
+    T any = 0;
+    if (stride == 1) {
+      for (int64_t k = 0; k < n; ++k) any |= static_cast<T>(p[i + k] == pattern);
+    } else {
+      for (int64_t k = 0; k < n; ++k) any |= static_cast<T>(p[(i + k) * stride] == pattern);
+    }
+    if (any != 0) return true;
   }
   return false;
+}
+
+}  // namespace
+
+bool AnyLooksUndefined(isa::DType dtype, const std::byte* data, int64_t stride, int64_t count) {
+  switch (isa::SizeOf(dtype)) {
+    case 4:
+      return AnyIs<uint32_t>(data, stride, count, kUndefined32);
+    case 2:
+      return AnyIs<uint16_t>(data, stride, count, kUndefined16);
+    default:
+      return false;
+  }
 }
 
 }  // namespace nkiagent::nki::exec

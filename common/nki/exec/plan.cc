@@ -4,7 +4,6 @@
 #include <set>
 #include <utility>
 
-#include "common/nki/exec/coverage.h"
 #include "common/nki/exec/independence.h"
 #include "common/nki/exec/instr_plan.h"
 #include "common/nki/exec/ranges.h"
@@ -25,7 +24,13 @@ class PlanBuilder {
   explicit PlanBuilder(const ir::Program& program)
       : p_(program), ranges_(WideSymbolRanges(program)), independence_(program, ranges_) {}
 
-  absl::StatusOr<Plan> Build() {
+  absl::StatusOr<Plan> Build(bool coalesce) {
+    absl::Status shapes;
+    ir::ForEachInstr(p_.body, [&](const Instr& instr, absl::Span<const ir::Loop* const>) {
+      if (shapes.ok()) shapes = CheckOperandShapes(instr);
+    });
+    if (!shapes.ok()) return shapes;
+    plan_.coalesced = Coalesce(p_, ranges_, coalesce);
     const size_t n = p_.tensors.size();
     plan_.tensors.resize(n);
     uses_.resize(n);
@@ -43,10 +48,12 @@ class PlanBuilder {
       body = &loop.body;
     }
     frames_.push_back({kKernelLevel, nullptr, 0, {}});
-    if (absl::Status s = BuildBody(p_.body, &plan_.body); !s.ok()) return s;
+    BuildBody(p_.body, &plan_.body);
     for (size_t i = 0; i < n; ++i) {
-      plan_.tensors[i].fill = !uses_[i].covered;
-      plan_.tensors[i].read = uses_[i].read;
+      const StorageFacts& facts = plan_.coalesced.facts[i];
+      plan_.tensors[i].fill = !facts.covered;
+      plan_.tensors[i].read = facts.read;
+      plan_.tensors[i].proven_written = facts.proven_written;
     }
     return std::move(plan_);
   }
@@ -64,8 +71,6 @@ class PlanBuilder {
     bool seen = false;
     size_t first_step = 0;  // of its body
     size_t last_step = 0;
-    bool covered = false;  // its first step writes it all before anything reads it
-    bool read = false;
   };
 
   SymbolId ScopeOf(TensorId storage) const {
@@ -85,23 +90,28 @@ class PlanBuilder {
     return p_.tensors[static_cast<size_t>(storage)].role == ir::TensorRole::kLocal;
   }
 
-  absl::Status BuildBody(const std::vector<ir::Node>& nodes, BodyPlan* body) {
+  void BuildBody(const std::vector<ir::Node>& nodes, BodyPlan* body) {
     const size_t level = frames_.size() - 1;
     body->steps.reserve(nodes.size());
     for (const ir::Node& node : nodes) {
       frames_[level].step = body->steps.size();
       StepPlan& step = body->steps.emplace_back();
       if (const auto* instr = std::get_if<Instr>(&node.item)) {
-        if (absl::Status s = CheckOperandShapes(*instr); !s.ok()) return s;
-        step.instr = MakeInstrPlan(p_, *instr, ranges_);
-        Note(*instr);
-        independence_.Add(*instr, [this](TensorId storage) { return LevelOf(storage); });
+        const Instr* const taken = plan_.coalesced.Of(*instr);
+        if (taken == nullptr) {
+          step.instr.instr = instr;
+          step.instr.fast = [](Context&, const InstrPlan&, Team*) { return true; };
+          continue;
+        }
+        step.instr = MakeInstrPlan(p_, *taken, ranges_);
+        Note(*taken);
+        independence_.Add(*taken, [this](TensorId storage) { return LevelOf(storage); });
         work_ += static_cast<double>(step.instr.work) + kWorkPerInstr;
         continue;
       }
       const ir::Loop& loop = *std::get<std::unique_ptr<ir::Loop>>(node.item);
       step.loop = std::make_unique<LoopPlan>();
-      if (absl::Status s = BuildLoop(loop, step.loop.get()); !s.ok()) return s;
+      BuildLoop(loop, step.loop.get());
     }
     for (const TensorId id : frames_[level].tensors) {
       const Use& use = uses_[static_cast<size_t>(id)];
@@ -109,10 +119,9 @@ class PlanBuilder {
       body->steps[use.first_step].create.push_back(id);
       body->steps[use.last_step].release.push_back(id);
     }
-    return absl::OkStatus();
   }
 
-  absl::Status BuildLoop(const ir::Loop& loop, LoopPlan* out) {
+  void BuildLoop(const ir::Loop& loop, LoopPlan* out) {
     out->symbol = loop.symbol;
     out->start = loop.start;
     out->step = loop.step;
@@ -121,60 +130,35 @@ class PlanBuilder {
     const double work_before = std::exchange(work_, 0.0);
     frames_.push_back({loop.symbol, &loop, 0, {}});
     independence_.Enter(loop);
-    const absl::Status s = BuildBody(loop.body, &out->body);
-    if (!s.ok()) return s;
+    BuildBody(loop.body, &out->body);
     out->parallel = independence_.Leave(&out->shared);
     frames_.pop_back();
     out->work = work_ * static_cast<double>(loop.trips);
     work_ = work_before + out->work;
-    return absl::OkStatus();
   }
 
   void Note(const Instr& instr) {
-    for (const Access* a : ReadsOf(instr)) NoteUse(*a, instr, false);
-    for (const ir::Operand& o : instr.dst) {
-      if (const Access* a = AccessOf(o); a != nullptr) NoteUse(*a, instr, true);
-    }
-    for (const auto* operands : {&instr.dst, &instr.src}) {
+    for (const auto* operands : {&instr.src, &instr.dst}) {
       for (const ir::Operand& o : *operands) {
         const Access* a = AccessOf(o);
         if (a == nullptr) continue;
         plan_.max_partitions = std::max(plan_.max_partitions, a->shape[0]);
-        if (a->indirect_axis >= 0) {
-          Access index;
-          index.tensor = a->indirect_tensor;
-          NoteUse(index, instr, false);
-        }
+        NoteUse(a->tensor);
+        if (a->indirect_axis >= 0) NoteUse(a->indirect_tensor);
       }
     }
   }
 
-  void NoteUse(const Access& a, const Instr& instr, bool write) {
-    const TensorId storage = ir::StorageOf(p_, a.tensor);
+  void NoteUse(TensorId tensor) {
+    const TensorId storage = ir::StorageOf(p_, tensor);
     const size_t level = LevelOf(storage);
     Use& use = uses_[static_cast<size_t>(storage)];
-    const size_t step = frames_[level].step;
-    const bool covers = write && Covers(storage, a, instr, level);
     if (!use.seen) {
       use.seen = true;
-      use.first_step = step;
-      use.covered = covers;
+      use.first_step = frames_[level].step;
       frames_[level].tensors.push_back(storage);
-    } else if (!write && step == use.first_step && frames_.size() - 1 > level) {
-      // A read inside the nest whose writes cover the tensor only when the nest has ended.
-      use.covered = false;
     }
-    use.last_step = step;
-    if (!write) use.read = true;
-    if (covers && level == 0) plan_.tensors[static_cast<size_t>(storage)].proven_written = true;
-  }
-
-  // Whether this write, over the loops between the tensor's body and here, writes every element.
-  bool Covers(TensorId storage, const Access& a, const Instr& instr, size_t level) const {
-    std::vector<const ir::Loop*> loops;
-    for (size_t i = level + 1; i < frames_.size(); ++i) loops.push_back(frames_[i].loop);
-    return WritesWholeTile(instr, a) && ProvenInBounds(p_, a, ranges_) &&
-           CoversTensor(p_, a, loops, p_.tensors[static_cast<size_t>(storage)].ElementCount(), ranges_);
+    use.last_step = frames_[level].step;
   }
 
   // The cost of starting an instruction, in elements of simple work.
@@ -192,6 +176,8 @@ class PlanBuilder {
 
 }  // namespace
 
-absl::StatusOr<Plan> MakePlan(const ir::Program& program) { return PlanBuilder(program).Build(); }
+absl::StatusOr<Plan> MakePlan(const ir::Program& program, bool coalesce) {
+  return PlanBuilder(program).Build(coalesce);
+}
 
 }  // namespace nkiagent::nki::exec

@@ -11,6 +11,7 @@
 #include "absl/container/inlined_vector.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "common/nki/exec/coalesce.h"
 #include "common/nki/exec/context.h"
 #include "common/nki/ir/program.h"
 
@@ -120,13 +121,15 @@ struct TensorPlan {
 };
 
 struct Plan {
+  Coalesced coalesced;  // owns instructions that the steps name
   BodyPlan body;
   std::vector<TensorPlan> tensors;
   int64_t max_partitions = 1;  // of any tile; sizes the registers
 };
 
-// `program` must be validated and outlive the plan. INVALID_ARGUMENT as CheckOperandShapes.
-absl::StatusOr<Plan> MakePlan(const ir::Program& program);
+// `program` must be validated and outlive the plan. INVALID_ARGUMENT as CheckOperandShapes. Copies are left
+// out (coalesce.h) if `coalesce`.
+absl::StatusOr<Plan> MakePlan(const ir::Program& program, bool coalesce = true);
 
 }  // namespace nkiagent::nki::exec
 
