@@ -76,15 +76,19 @@ def check_annotation(value: Any, annotation: Callable) -> Any:
         wanted = annotation()
     except Exception:  # noqa: BLE001  an annotation that does not evaluate says nothing
         return value
+    from .memory import gathered_as
     from .tile import Tensor
 
     if isinstance(wanted, TensorAnnotation) and wanted.shape is not None and isinstance(value, Tensor):
+        value = gathered_as(value, wanted.shape)
         value.assert_shape(wanted.shape)
     return value
 
 
 class Kernel:
     """A function decorated with nki.jit."""
+
+    is_nki_kernel = True
 
     def __init__(self, function: Callable, mode: str = "auto", grid: tuple = (), **options: Any):
         functools.update_wrapper(self, function)
@@ -188,15 +192,18 @@ class Kernel:
 
     def trace_bound(self, positional: list, keywords: dict, target: str = "trn1") -> Traced:
         """Traces the kernel for what bind() gave."""
-        return trace_kernel(
-            self.function,
-            positional,
-            keywords,
-            Options(target=target, grid=self.grid, simulation=self.simulated),
-            name=self.__name__,
-            mutable=self._written_parameters(positional, keywords),
-            flags=self.flags,
-        )
+        from .imported import rules_of_nki
+
+        with rules_of_nki(self.function):
+            return trace_kernel(
+                self.function,
+                positional,
+                keywords,
+                Options(target=target, grid=self.grid, simulation=self.simulated),
+                name=self.__name__,
+                mutable=self._written_parameters(positional, keywords),
+                flags=self.flags,
+            )
 
 
 def decorator(mode: str, kind: type[Kernel] = Kernel) -> Callable:

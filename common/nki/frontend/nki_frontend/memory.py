@@ -363,6 +363,16 @@ def dma_transpose(src: object, *, mask: object = None, dtype: object = None) -> 
     return _transposed_dma(src, access, order, dtype, masked_dst=mask is not None)
 
 
+def gathered_as(value: Tensor, shape: tuple) -> Tensor:
+    """The result of nisa.local_gather under the shape that its reader gives it: it is one row of elements for
+    each partition, and the SDK does not document the axes of that row.
+    """
+    if value.producer is None or value.producer[0].op != OPCODE["local_gather"]:
+        return value
+    same = value.shape[:1] == tuple(shape[:1]) and math.prod(value.shape) == math.prod(shape)
+    return value.reshape(shape) if same else value
+
+
 def store(dst: object, value: object, *, mask: object = None) -> None:
     """nl.store: a tile or a number into a tile of an HBM tensor."""
     if not isinstance(dst, Tensor):
@@ -388,10 +398,7 @@ def store(dst: object, value: object, *, mask: object = None) -> None:
         raise NkiError("err_operand_type", f"nl.store can't store a {type(value).__name__}")
     if context.is_hbm(value.buffer.buffer):
         raise memory_error(value, "value of nl.store", "psum|sbuf")
-    if value.producer is not None and value.producer[0].op == OPCODE["local_gather"]:
-        # What it gathers is one row of elements for each partition; the axes of that row are the reader's.
-        if value.shape[0] == dst.shape[0] and math.prod(value.shape) == math.prod(dst.shape):
-            value = value.reshape(dst.shape)
+    value = gathered_as(value, dst.shape)
     access = on_chip(value, "value")
     source = squeeze_to(access, target.shape)
     if source is None:

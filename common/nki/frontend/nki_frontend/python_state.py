@@ -82,5 +82,10 @@ class PythonState:
 
 
 def _is_users(kind: type) -> bool:
-    package = (getattr(kind, "__module__", None) or "builtins").partition(".")[0]
-    return package not in _FOREIGN and package not in sys.stdlib_module_names or package == "__main__"
+    return is_users_module(getattr(kind, "__module__", None) or "builtins")
+
+
+def is_users_module(name: object) -> bool:
+    """Whether a module, by its name, is neither a library nor ours."""
+    package = name.partition(".")[0] if isinstance(name, str) else "builtins"
+    return package == "__main__" or package not in _FOREIGN and package not in sys.stdlib_module_names

@@ -23,9 +23,13 @@ _RANGE, _BRANCH, _ANNOTATED, _TAKEN = "__nki_range__", "__nki_branch__", "__nki_
 
 def compile_kernel(source: str, file_name: str) -> object:
     """The code of a kernel's module. Raises SyntaxError as Python does."""
-    tree = ast.parse(source, file_name)
+    return compile(rewrite(ast.parse(source, file_name)), file_name, "exec", dont_inherit=True)
+
+
+def rewrite(tree: ast.Module) -> ast.Module:
+    """Changes the functions of a module, in place."""
     _statements(tree.body, False)
-    return compile(tree, file_name, "exec", dont_inherit=True)
+    return tree
 
 
 def helpers() -> dict:
