@@ -224,6 +224,23 @@ Tensor Builder::Matmul(const Tensor& x, const Tensor& y, DType dtype) {
   return IsFloat(dtype) ? product : Unary(Fn::kCopy, product, dtype);
 }
 
+Tensor Builder::Windowed(Window window, const Tensor& x, const Tensor* weight, const Dims& dims,
+                         const Dims& result, DType dtype) {
+  if (failed()) return x;
+  Op op;
+  op.fn = Fn::kWindow;
+  op.operands = {x.immediate.has_value() ? Materialise(x) : x};
+  if (weight != nullptr) {
+    // The taps of a channel are read as one run.
+    op.operands.push_back(weight->immediate.has_value() || !IsContiguous(weight->view) ? Materialise(*weight)
+                                                                                       : *weight);
+  }
+  op.window = std::move(window);
+  op.dims = dims;
+  op.dtype = dtype;
+  return Emit(std::move(op), result);
+}
+
 Tensor Builder::Materialise(const Tensor& x) {
   Op op;
   op.operands = {x};

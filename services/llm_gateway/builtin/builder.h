@@ -54,6 +54,11 @@ class Builder {
   // (B, M, K) times (B, K, N); integers are multiplied as floats, exactly up to 2^24.
   Tensor Matmul(const Tensor& x, const Tensor& y, DType dtype);
 
+  // `x` and, but for poolings, `weight` as Window::kind says. `dims` as for Fn::kWindow, `result` what the
+  // graph calls it.
+  Tensor Windowed(Window window, const Tensor& x, const Tensor* weight, const Dims& dims, const Dims& result,
+                  DType dtype);
+
   // Shape operations. Those that no view can tell make a copy.
   Tensor ReshapeTo(const Tensor& x, const Dims& dims);
   Tensor ExpandTo(const Tensor& x, const Dims& dims);

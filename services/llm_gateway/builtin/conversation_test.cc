@@ -179,9 +179,9 @@ TEST(NextMessage, StandsByItsKernelWhenAskedToRecheckIt) {
 }
 
 TEST(NextMessage, SaysWhatItCannotLower) {
-  const Reply reply = NextMessage(Ask(kConvGraph));
+  const Reply reply = NextMessage(Ask(kInverseGraph));
   EXPECT_FALSE(reply.call.has_value());
-  EXPECT_THAT(reply.text, HasSubstr("node '%convolution'"));
+  EXPECT_THAT(reply.text, HasSubstr("node '%inverse'"));
 }
 
 TEST(NextMessage, SaysWhenThereIsNoGraphOrABrokenOne) {

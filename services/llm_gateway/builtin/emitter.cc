@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "services/llm_gateway/builtin/conv_stage.h"
 #include "services/llm_gateway/builtin/matmul_stage.h"
 #include "services/llm_gateway/builtin/python_writer.h"
 #include "services/llm_gateway/builtin/row_stage.h"
@@ -64,6 +65,13 @@ void DeclareTensors(const KernelPlan& plan, const KernelNames& names, PythonWrit
   }
 }
 
+std::unique_ptr<StageEmitter> MakeWindowStage(const KernelPlan& plan, const StagePlan& stage,
+                                              KernelNames& names) {
+  const Window& window = *plan.program.ops[stage.stage.matmul].window;
+  if (window.multiplies()) return std::make_unique<ConvStageEmitter>(plan, stage, names);
+  return std::make_unique<DepthwiseStageEmitter>(plan, stage, names);
+}
+
 }  // namespace
 
 absl::StatusOr<KernelText> EmitKernel(const KernelPlan& plan) {
@@ -79,7 +87,9 @@ absl::StatusOr<KernelText> EmitKernel(const KernelPlan& plan) {
   std::vector<size_t> offsets;
   for (const StagePlan& stage : plan.stages) {
     std::unique_ptr<StageEmitter> emitter;
-    if (stage.stage.matmul >= 0) {
+    if (stage.stage.windowed) {
+      emitter = MakeWindowStage(plan, stage, names);
+    } else if (stage.stage.matmul >= 0) {
       emitter = std::make_unique<MatmulStageEmitter>(plan, stage, names);
     } else {
       emitter = std::make_unique<RowStageEmitter>(plan, stage, names);

@@ -22,6 +22,7 @@ constexpr auto kFamilies = std::to_array<Family>({
     LowerReduction,
     LowerNorm,
     LowerMatmul,
+    LowerConv,
     LowerPosition,
     LowerScan,
 });

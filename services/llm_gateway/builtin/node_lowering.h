@@ -72,6 +72,7 @@ bool LowerShape(NodeLowering& n);
 bool LowerReduction(NodeLowering& n);
 bool LowerNorm(NodeLowering& n);
 bool LowerMatmul(NodeLowering& n);
+bool LowerConv(NodeLowering& n);
 bool LowerPosition(NodeLowering& n);
 bool LowerScan(NodeLowering& n);
 

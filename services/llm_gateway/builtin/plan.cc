@@ -14,15 +14,6 @@ int64_t Divisor(int64_t size, int64_t limit) {
   return 1;
 }
 
-AxisTiling TileAxis(const Iteration& it, int axis, int64_t limit) {
-  AxisTiling tiling;
-  tiling.axis = axis;
-  if (axis < 0) return tiling;
-  tiling.size = it.dims[axis];
-  tiling.tile = ChooseTile(tiling.size, limit);
-  return tiling;
-}
-
 // Cuts `axis` into (size / inner, inner).
 Iteration SplitAxis(Iteration it, int axis, int64_t inner) {
   const auto at = [axis](auto& v) { return v.begin() + axis; };
@@ -144,6 +135,10 @@ StagePlan PlanStage(const Program& program, const StagedProgram& staged, const S
   plan.stage = stage;
   plan.iteration = Coalesce(program, staged, stage);
   plan.assumptions = assumptions;
+  if (stage.windowed) {
+    TileWindows(program, &plan);
+    return plan;
+  }
   if (stage.has_free) {
     TileRows(&plan);
   } else {
@@ -158,6 +153,15 @@ StagePlan PlanStage(const Program& program, const StagedProgram& staged, const S
 }
 
 }  // namespace
+
+AxisTiling TileAxis(const Iteration& it, int axis, int64_t limit) {
+  AxisTiling tiling;
+  tiling.axis = axis;
+  if (axis < 0) return tiling;
+  tiling.size = it.dims[axis];
+  tiling.tile = ChooseTile(tiling.size, limit);
+  return tiling;
+}
 
 int64_t TurnedBlock(const StagePlan& plan) { return Divisor(plan.free.tile, kMaxPartitions); }
 

@@ -60,6 +60,9 @@ struct AxisTiling {
   bool ragged() const { return size % tile != 0; }
 };
 
+// Tiles along `axis` (-1 for none) of at most `limit`.
+AxisTiling TileAxis(const Iteration& iteration, int axis, int64_t limit);
+
 struct MatmulTiling {
   int64_t k = 1, k_tile = 1;
   bool resident_moving = true;
@@ -75,6 +78,7 @@ struct StagePlan {
   AxisTiling partition;
   AxisTiling free;
   MatmulTiling matmul;  // meaningful when stage.matmul >= 0
+  WindowTiling window;  // meaningful when stage.windowed
   StageAssumptions assumptions;
 
   // Whether a row is seen in several chunks, so that each reduction needs a pass of its own.
@@ -98,6 +102,9 @@ bool IsTurned(const StagePlan& plan, const Access& access, DType dtype);
 
 // Columns of one such square.
 int64_t TurnedBlock(const StagePlan& plan);
+
+// Tiles a stage over windows whose iteration is known. In window_plan.cc.
+void TileWindows(const Program& program, StagePlan* plan);
 
 // Tile for an axis of `size` under `limit`: all of it, or the largest even split that isn't wasteful, or
 // `limit` with a ragged last tile.

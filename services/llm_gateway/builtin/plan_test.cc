@@ -118,7 +118,7 @@ TEST(Plan, ReductionsOverLeadingAxesTakeThoseAsFreeAxis) {
 TEST(Plan, DeadNodesAreNotLowered) {
   const KernelPlan plan = PlanOf(
       "graph nki.graph.v1\ninput x: float32[4, 8]\n"
-      "%c: float32[4, 8] = aten.convolution.default(%x)\n"
+      "%c: float32[4, 8] = aten.linalg_inv_ex.default(%x)\n"
       "%relu: float32[4, 8] = aten.relu.default(%x)\nreturn %relu\n");
   EXPECT_THAT(plan.stages, SizeIs(1));
 }
@@ -134,7 +134,7 @@ TEST(Plan, ScalarsFoldAway) {
 }
 
 TEST(Plan, RefusalsNameTheNodeAndTheReason) {
-  EXPECT_THAT(RefusalOf(kConvGraph), HasSubstr("node '%convolution': operation aten.convolution.default"));
+  EXPECT_THAT(RefusalOf(kInverseGraph), HasSubstr("node '%inverse': operation aten.linalg_inv.default"));
   EXPECT_THAT(RefusalOf("graph nki.graph.v1\ninput x: float32[4, 8]\n"
                         "%max_1: (float32[4], int64[4]) = aten.max.dim(%x, -1)\n"
                         "%getitem_1: int64[4] = getitem(%max_1, 2)\nreturn %getitem_1\n"),

@@ -12,6 +12,7 @@
 #include "services/llm_gateway/builtin/dtype.h"
 #include "services/llm_gateway/builtin/graph.h"
 #include "services/llm_gateway/builtin/strided_view.h"
+#include "services/llm_gateway/builtin/window.h"
 
 namespace nkiagent::builtin {
 
@@ -82,6 +83,9 @@ enum class Fn {
   kProd,
   // Two operands of shapes (B, M, K) and (B, K, N).
   kMatmul,
+  // One or two operands, see Window; `Op::dims` has groups and channels apart: (N, G, M, …), poolings (N, C,
+  // …).
+  kWindow,
 };
 
 // A tensor: an argument of the kernel, or what operations compute.
@@ -113,6 +117,7 @@ struct Op {
   // Where the result goes inside the value; row-major all of it unless several operations fill one value
   // (cat).
   StridedView destination;
+  std::optional<Window> window;  // of Fn::kWindow
   DType dtype = DType::kFloat32;
   std::string origin;  // name of the graph node
   std::string label;   // what this step of the node computes; empty where it yields the node's own value

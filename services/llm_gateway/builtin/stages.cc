@@ -112,7 +112,7 @@ class Cutter {
       }
     }
     const int count = static_cast<int>(staged_.stages.size());
-    if (op.fn != Fn::kMatmul) {
+    if (op.fn != Fn::kMatmul && op.fn != Fn::kWindow) {
       // What continues a computation stays with it; what starts from HBM goes where the work is now.
       for (int step = 0; step < count - first; ++step) {
         const int candidate = reads_computed ? first + step : count - 1 - step;
@@ -130,6 +130,7 @@ class Cutter {
   Stage NewStage(int index) const {
     const Op& op = program_.ops[index];
     Stage stage;
+    if (op.fn == Fn::kWindow) return NewWindowStage(index);
     for (size_t i = 0; i < op.dims.size(); ++i) {
       if (op.dims[i] == 1 && op.fn != Fn::kMatmul) continue;
       if (op.dims[i] == 1 && i == 0) continue;  // a batch of one matrix
@@ -152,6 +153,23 @@ class Cutter {
     return stage;
   }
 
+  // The last two spatial axes are the columns of a tile.
+  Stage NewWindowStage(int index) const {
+    const Op& op = program_.ops[index];
+    Stage stage;
+    const size_t columns = std::min<size_t>(op.window->axes.size(), 2);
+    for (size_t i = 0; i < op.dims.size(); ++i) {
+      if (op.dims[i] == 1) continue;
+      stage.dims.push_back(op.dims[i]);
+      stage.free.push_back(i + columns >= op.dims.size());
+    }
+    stage.matmul = index;
+    stage.windowed = stage.has_free = true;
+    stage.ops = {index};
+    stage.extents = {Extent::kFull};
+    return stage;
+  }
+
   // The stage with `index` added, if it can run there on what is on chip.
   std::optional<Stage> Join(int candidate, int index) const {
     const Stage& stage = staged_.stages[candidate];
@@ -165,7 +183,7 @@ class Cutter {
     }
     if (!op.reduced.empty() && stage.matmul >= 0) return std::nullopt;
     std::optional<Stage> joined = Refined(stage, extent, op.dims);
-    if (!joined.has_value()) return std::nullopt;
+    if (!joined.has_value() || (stage.windowed && joined->dims != stage.dims)) return std::nullopt;
     if (!op.reduced.empty()) {
       const std::optional<std::vector<bool>> marks = MarksOverStage(*joined, op.dims, op.reduced);
       if (!marks.has_value() || (joined->has_free && *marks != joined->free)) return std::nullopt;
@@ -202,7 +220,9 @@ class Cutter {
     // Which values will be stored isn't known yet; counting all of them is the safe side.
     StagedProgram everything_stored;
     everything_stored.in_hbm.assign(program_.values.size(), true);
-    const Iteration iteration = Coalesce(program_, everything_stored, stage);
+    Iteration iteration = Coalesce(program_, everything_stored, stage);
+    const size_t rank = iteration.free.size();
+    if (stage.windowed && rank >= 2 && iteration.free[rank - 2]) MergeAxes(&iteration, rank - 2);
     return std::count(iteration.free.begin(), iteration.free.end(), true) <= 1;
   }
 
@@ -229,22 +249,34 @@ class Cutter {
   StagedProgram staged_;
 };
 
-// Merges neighbours i and i+1 of equal kind wherever every access steps through both as through one axis.
+// Merges neighbours of equal kind wherever possible.
 void MergeNeighbours(Iteration* it) {
   for (size_t i = it->dims.size(); i-- > 1;) {
-    if (it->free[i - 1] != it->free[i]) continue;
-    const bool mergeable = std::all_of(it->accesses.begin(), it->accesses.end(), [&](const Access& a) {
-      return a.strides[i - 1] == a.strides[i] * it->dims[i];
-    });
-    if (!mergeable) continue;
-    it->dims[i - 1] *= it->dims[i];
-    it->dims.erase(it->dims.begin() + static_cast<ptrdiff_t>(i));
-    it->free.erase(it->free.begin() + static_cast<ptrdiff_t>(i));
-    for (Access& a : it->accesses) {
-      a.strides[i - 1] = a.strides[i];
-      a.strides.erase(a.strides.begin() + static_cast<ptrdiff_t>(i));
-    }
+    if (it->free[i - 1] == it->free[i]) MergeAxes(it, i - 1);
   }
+}
+
+// Strides over the stage of an operand of windows, along the axes that select images, groups and channels of
+// the result; what the windows themselves step along isn't an axis of the stage.
+Dims WindowStrides(const Stage& stage, const Op& op, int operand) {
+  const Dims& s = op.operands[operand].view.strides;
+  Dims strides(op.dims.size(), 0);
+  const Window& window = *op.window;
+  const bool pooling = op.operands.size() == 1;
+  if (pooling) {
+    strides[0] = s[0];
+    strides[1] = s[1];
+  } else if (operand == 0) {
+    strides[0] = s[0];
+    strides[1] = s[1] * window.channels;
+  } else if (window.kind == WindowKind::kTransposed) {
+    strides[1] = s[0] * window.channels;
+    strides[2] = s[1];
+  } else {
+    strides[1] = s[0] * op.dims[2];
+    strides[2] = s[0];
+  }
+  return StridesOverStage(stage, Extent::kFull, op.dims, strides);
 }
 
 // Strides over (B, M) and N of the stage for a matmul operand that has `batch`, `rows` and `columns` of them.
@@ -253,6 +285,23 @@ Dims MatmulStrides(const Stage& stage, const Op& op, int64_t batch, int64_t rows
 }
 
 }  // namespace
+
+bool MergeAxes(Iteration* it, size_t axis) {
+  const size_t next = axis + 1;
+  const bool mergeable = std::all_of(it->accesses.begin(), it->accesses.end(), [&](const Access& a) {
+    return a.strides[axis] == a.strides[next] * it->dims[next];
+  });
+  if (!mergeable) return false;
+  const auto at = [next](auto& v) { return v.begin() + static_cast<ptrdiff_t>(next); };
+  it->dims[axis] *= it->dims[next];
+  it->dims.erase(at(it->dims));
+  it->free.erase(at(it->free));
+  for (Access& a : it->accesses) {
+    a.strides[axis] = a.strides[next];
+    a.strides.erase(at(a.strides));
+  }
+  return true;
+}
 
 Dims StridesOverStage(const Stage& stage, Extent extent, const Dims& dims, const Dims& strides) {
   const Dims space = extent == Extent::kFull ? stage.dims : RowDims(stage);
@@ -284,7 +333,9 @@ Iteration Coalesce(const Program& program, const StagedProgram& staged, const St
       Access access{operand.value, operand.view.offset, {}, false, index, static_cast<int>(k), extent};
       access.is_positions = program.values[operand.value].is_positions;
       const Dims& s = operand.view.strides;
-      if (op.fn == Fn::kMatmul) {
+      if (op.fn == Fn::kWindow) {
+        access.strides = WindowStrides(stage, op, static_cast<int>(k));
+      } else if (op.fn == Fn::kMatmul) {
         access.strides =
             k == 0 ? MatmulStrides(stage, op, s[0], s[1], 0) : MatmulStrides(stage, op, s[0], 0, s[2]);
       } else {
@@ -318,7 +369,7 @@ Iteration Coalesce(const Program& program, const StagedProgram& staged, const St
     access.strides = std::move(strides);
     it.accesses.push_back(std::move(access));
   }
-  MergeNeighbours(&it);
+  if (!stage.windowed) MergeNeighbours(&it);
   return it;
 }
 

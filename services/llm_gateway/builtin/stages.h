@@ -26,7 +26,9 @@ struct Stage {
   bool has_free = false;
   std::vector<int> ops;         // indices into Program::ops, in execution order
   std::vector<Extent> extents;  // of each of them
-  int matmul = -1;              // index into Program::ops of the one matmul that feeds the stage, or -1
+  // Index into Program::ops of the one matmul, or operation over windows, that feeds the stage; or -1.
+  int matmul = -1;
+  bool windowed = false;  // it is one over windows: its axes stay apart, tiling merges them
 };
 
 struct StagedProgram {
@@ -64,6 +66,9 @@ struct Iteration {
   std::vector<Access> accesses;
 };
 Iteration Coalesce(const Program& program, const StagedProgram& staged, const Stage& stage);
+
+// Merges `axis` and the one after it if every access steps through both as through one; whether it did.
+bool MergeAxes(Iteration* iteration, size_t axis);
 
 }  // namespace nkiagent::builtin
 

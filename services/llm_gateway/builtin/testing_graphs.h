@@ -54,11 +54,10 @@ param down_bias: float32[64]
 return %view_3
 )";
 
-inline constexpr char kConvGraph[] = R"(graph nki.graph.v1
-input x: float32[1, 3, 8, 8]
-param weight: float32[4, 3, 3, 3]
-%convolution: float32[1, 4, 6, 6] = aten.convolution.default(%x, %weight, None, [1, 1], [0, 0], [1, 1], False, [0, 0], 1)
-return %convolution
+inline constexpr char kInverseGraph[] = R"(graph nki.graph.v1
+input x: float32[4, 4]
+%inverse: float32[4, 4] = aten.linalg_inv.default(%x)
+return %inverse
 )";
 
 }  // namespace nkiagent::builtin

@@ -1,0 +1,97 @@
+"""Kernels of the rule-based writer for convolutions and poolings against PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import harness
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812  the usual name
+
+
+@pytest.fixture(scope="module")
+def writer() -> Iterator[harness.Writer]:
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    process = harness.Writer()
+    yield process
+    process.close()
+
+
+def check(writer: harness.Writer, model: nn.Module, *inputs: torch.Tensor) -> harness.Session:
+    session = harness.play(writer, harness.make_task(model.eval(), *inputs))
+    assert session.passed, "\n".join([*session.sources[-1:], *session.results, *session.texts[-1:]])
+    return session
+
+
+@pytest.mark.parametrize(
+    ("model", "shape"),
+    [
+        (nn.Conv1d(6, 4, 5, dilation=3, stride=2, padding=4), (2, 6, 2001)),
+        (nn.Conv2d(3, 70, (3, 5), stride=(2, 1), padding=(1, 2), dilation=(2, 1)), (2, 3, 20, 31)),
+        (nn.Conv2d(160, 140, 3, padding=1), (1, 160, 12, 9)),
+        (nn.Conv2d(3, 8, 3, padding=1), (1, 3, 12, 600)),
+        (nn.Conv2d(3, 16, 11, stride=4, padding=2), (1, 3, 224, 224)),
+        (nn.Conv2d(12, 8, 3, groups=4, padding=1, bias=False), (2, 12, 9, 10)),
+        (nn.Conv3d(3, 8, (3, 5, 7), stride=(1, 2, 1)), (1, 3, 16, 40, 60)),
+    ],
+    ids=str,
+)
+def test_convolutions(writer: harness.Writer, model: nn.Module, shape: tuple[int, ...]) -> None:
+    check(writer, model, torch.randn(*shape))
+
+
+@pytest.mark.parametrize(
+    ("model", "shape"),
+    [
+        (nn.Conv2d(12, 12, 3, groups=12, padding=1), (2, 12, 9, 10)),
+        (nn.Conv2d(12, 36, (3, 1), groups=12, padding=(1, 0), stride=2), (2, 12, 19, 10)),
+        (nn.Conv1d(140, 140, 4, groups=140, padding=3), (1, 140, 50)),
+    ],
+    ids=str,
+)
+def test_depthwise_convolutions(writer: harness.Writer, model: nn.Module, shape: tuple[int, ...]) -> None:
+    session = check(writer, model, torch.randn(*shape))
+    assert "nc_matmul" not in session.sources[0]
+
+
+@pytest.mark.parametrize(
+    ("model", "shape"),
+    [
+        (nn.ConvTranspose1d(6, 4, 5, stride=2, padding=1, dilation=2), (2, 6, 131)),
+        (nn.ConvTranspose2d(64, 32, 4, stride=2, padding=1), (1, 64, 40, 40)),
+        (
+            nn.ConvTranspose2d(6, 4, (3, 5), stride=(3, 2), padding=(0, 1), dilation=(2, 1), groups=2),
+            (2, 6, 9, 10),
+        ),
+        (nn.ConvTranspose2d(6, 4, 1, stride=3), (2, 6, 9, 10)),
+        (nn.ConvTranspose3d(4, 6, 3, stride=2, padding=1, output_padding=1), (1, 4, 5, 6, 7)),
+    ],
+    ids=str,
+)
+def test_transposed_convolutions(writer: harness.Writer, model: nn.Module, shape: tuple[int, ...]) -> None:
+    check(writer, model, torch.randn(*shape))
+
+
+class Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(6, 6, 3, padding=1), nn.BatchNorm2d(6)
+
+    def forward(self, x):
+        return F.relu(self.norm(self.conv(x)) + x)
+
+
+def test_what_follows_a_convolution_runs_on_its_tiles(writer: harness.Writer) -> None:
+    session = check(writer, Residual(), torch.randn(2, 6, 9, 10))
+    assert session.sources[0].count("nl.store(") == 1
+    check(
+        writer, nn.Sequential(nn.Conv2d(6, 8, 3), nn.GroupNorm(4, 8), nn.Hardtanh()), torch.randn(2, 6, 9, 10)
+    )
+    check(
+        writer,
+        nn.Sequential(nn.Conv2d(6, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5)),
+        torch.randn(2, 6, 9, 10),
+    )

@@ -1,0 +1,374 @@
+#include "services/llm_gateway/builtin/window_stage.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+
+namespace nkiagent::builtin {
+
+WindowStageEmitter::WindowStageEmitter(const KernelPlan& plan, const StagePlan& stage, KernelNames& names)
+    : StageEmitter(plan, stage, names) {
+  phases_.resize(window().axes.size(), nullptr);
+  positions_.resize(window().axes.size());
+  for (int a = 0; a < spatial(); ++a) {
+    tap_variables_.push_back(names.names.Unique(absl::StrCat("k", AxisName(a, spatial()))));
+  }
+}
+
+const char* WindowStageEmitter::AxisName(int spatial_axis, int spatial_axes) {
+  static constexpr const char* kNames[] = {"d", "h", "w"};
+  return kNames[std::clamp(spatial_axis + 3 - spatial_axes, 0, 2)];
+}
+
+std::string WindowStageEmitter::SumOf(const Terms& terms, int64_t constant) {
+  std::string sum;
+  for (const auto& [text, factor] : terms) {
+    if (text.empty() || factor == 0) continue;
+    const int64_t size = factor < 0 ? -factor : factor;
+    const bool composite = size != 1 && text.find(' ') != std::string::npos;
+    const std::string operand = composite ? absl::StrCat("(", text, ")") : text;
+    if (!sum.empty() || factor < 0) absl::StrAppend(&sum, sum.empty() ? "-" : factor < 0 ? " - " : " + ");
+    absl::StrAppend(&sum, size == 1 ? "" : absl::StrCat(size, " * "), operand);
+  }
+  if (sum.empty()) return absl::StrCat(constant);
+  if (constant != 0) absl::StrAppend(&sum, constant < 0 ? " - " : " + ", constant < 0 ? -constant : constant);
+  return sum;
+}
+
+std::string WindowStageEmitter::MaskOf(std::vector<std::string> conditions) {
+  std::erase(conditions, "");
+  if (conditions.empty()) return "";
+  if (conditions.size() == 1) return absl::StrCat(", mask=(", conditions[0], ")");
+  return absl::StrCat(", mask=((", absl::StrJoin(conditions, ") & ("), "))");
+}
+
+int64_t WindowStageEmitter::channel_tiles() const {
+  if (!window().multiplies()) return 1;
+  return (window().channels + tiling().channel_tile - 1) / tiling().channel_tile;
+}
+
+std::string WindowStageEmitter::Vector(absl::string_view base, int64_t count, int position, int rank) {
+  std::string& name = vector_names_[{std::string(base), count, position, rank}];
+  if (!name.empty()) return name;
+  name = names().names.Unique(base);
+  std::vector<std::string> axes(static_cast<size_t>(rank), "None");
+  axes[static_cast<size_t>(position)] = ":";
+  vectors_.emplace_back(name, absl::StrCat("nl.arange(", count, ")[", absl::StrJoin(axes, ", "), "]"));
+  return name;
+}
+
+void WindowStageEmitter::OpenAxis(size_t axis) {
+  const int at = tiling().axes[axis];
+  if (at < 0 || at == stage().partition.axis) return;
+  const std::string variable = names().names.Unique(axis == 0 ? "n" : axis == 1 ? "g" : "m");
+  OpenLoop(variable, stage().iteration.dims[at], /*in_order=*/false);
+  axes()[at] = {variable, AxisIndex::Kind::kLoop, true};
+}
+
+std::string WindowStageEmitter::Declare(absl::string_view base, const Dims& shape, bool filled, double fill,
+                                        DType dtype) {
+  const std::string name = names().names.Unique(base);
+  const std::string make =
+      !filled     ? absl::StrCat("nl.ndarray(", TupleLiteral(shape))
+      : fill == 0 ? absl::StrCat("nl.zeros(", TupleLiteral(shape))
+                  : absl::StrCat("nl.full(", TupleLiteral(shape), ", ", NumberLiteral(fill, DType::kFloat32));
+  body().Line(absl::StrCat(name, " = ", make, ", dtype=", DTypeLiteral(dtype), ", buffer=nl.sbuf)"));
+  return name;
+}
+
+int WindowStageEmitter::OpenRows() {
+  OpenRowTileLoop();
+  return stage().partition.count() > 1 ? 1 : 0;
+}
+
+void WindowStageEmitter::EmitPositions(int axis) {
+  if (axis == tiling().tile_axis) {
+    EmitBands();
+    return;
+  }
+  const WindowAxis& windows = window().axes[axis];
+  const int at = tiling().axes[op().dims.size() - window().axes.size() + static_cast<size_t>(axis)];
+  for (const Phase& phase : windows.phases) {
+    const std::map<std::string, Tile> outer_loads = SaveLoads();
+    phases_[axis] = &phase;
+    positions_[axis] = phase.count > 1 ? names().names.Unique(AxisName(axis, spatial())) : "";
+    if (phase.count > 1) OpenLoop(positions_[axis], phase.count, /*in_order=*/false);
+    if (at >= 0) {
+      axes()[at] = {SumOf({{positions_[axis], windows.output_step}}, phase.start), AxisIndex::Kind::kLoop,
+                    true};
+    }
+    EmitPositions(axis + 1);
+    if (phase.count > 1) CloseLoop();
+    RestoreLoads(outer_loads);
+  }
+}
+
+// All input positions that `positions` outputs from the first on read.
+WindowStageEmitter::Extent WindowStageEmitter::WholeExtent(int axis, int64_t positions) {
+  const WindowAxis& windows = window().axes[axis];
+  Extent extent;
+  extent.lowest = windows.Lowest(0);
+  const int64_t highest = windows.Highest(0, positions);
+  extent.size = highest - extent.lowest + 1;
+  const int64_t from = std::max<int64_t>(extent.lowest, 0);
+  const int64_t count = std::max<int64_t>(std::min(highest, windows.input - 1) - from + 1, 1);
+  extent.vector = Vector(absl::StrCat("i_", AxisName(axis, spatial())), count, axis + 1, spatial() + 1);
+  extent.image = SumOf({{extent.vector, 1}}, from);
+  extent.chip = SumOf({{extent.vector, 1}}, from - extent.lowest);
+  extent.clipped = count < extent.size;
+  return extent;
+}
+
+// Those of the current position of a loop, or of the current band.
+WindowStageEmitter::Extent WindowStageEmitter::MovingExtent(int axis) {
+  const WindowAxis& windows = window().axes[axis];
+  Extent extent;
+  Terms moved;
+  int64_t reach = 0;  // input positions from the first loop iteration's lowest to the last one's highest
+  if (axis == tiling().tile_axis) {
+    const int64_t positions = tiling().band * tiling().positions;
+    extent.lowest = windows.Lowest(0);
+    extent.size = windows.Highest(0, positions) - extent.lowest + 1;
+    reach = windows.Highest(0, tiling().tiles * tiling().positions) - extent.lowest;
+    moved = {{band_, positions * windows.input_step}};
+  } else {
+    const Phase& phase = *phases_[axis];
+    const int64_t span = (phase.taps - 1) * phase.origin_step;
+    extent.lowest = phase.origin + std::min<int64_t>(0, span);
+    extent.size = phase.taps == 0 ? 1 : (span < 0 ? -span : span) + 1;
+    reach = (phase.count - 1) * windows.input_step + extent.size - 1;
+    moved = {{positions_[axis], windows.input_step}};
+  }
+  extent.vector = Vector(absl::StrCat("i_", AxisName(axis, spatial())), extent.size, axis + 1, spatial() + 1);
+  moved.emplace_back(extent.vector, 1);
+  extent.image = SumOf(moved, extent.lowest);
+  extent.chip = extent.vector;
+  std::vector<std::string> conditions;
+  if (extent.lowest < 0) conditions.push_back(absl::StrCat(extent.image, " >= 0"));
+  if (extent.lowest + reach >= windows.input) {
+    conditions.push_back(absl::StrCat(extent.image, " < ", windows.input));
+  }
+  extent.mask = absl::StrJoin(conditions, ") & (");
+  extent.clipped = !conditions.empty();
+  return extent;
+}
+
+void WindowStageEmitter::LoadInput() {
+  extents_.clear();
+  bool filled = false;
+  for (int a = 0; a < spatial(); ++a) {
+    const bool moving =
+        !tiling().whole_input &&
+        (a < tiling().tile_axis ? window().axes[a].output > 1 : a == tiling().tile_axis && !band_.empty());
+    int64_t most = 1;
+    for (const Phase& phase : window().axes[a].phases) most = std::max(most, phase.count);
+    extents_.push_back(
+        moving ? MovingExtent(a)
+               : WholeExtent(a, a == tiling().tile_axis ? tiling().tiles * tiling().positions : most));
+    filled |= extents_.back().clipped;
+  }
+  // The source: the axes that select image, group or row, then channels, then the spatial axes.
+  const Access& access = AccessOf(stage().stage.matmul, 0);
+  const StridedView& view = op().operands[0].view;
+  Dims strides = access.strides, sizes = stage().iteration.dims;
+  std::vector<AxisIndex> indices = axes();
+  const bool contracts = window().multiplies();
+  const int64_t lines = contracts ? tiling().channel_tile : stage().partition.tile;
+  const std::string line = Vector("i_c", lines, 0, spatial() + 1);
+  std::vector<std::string> masks;
+  if (contracts) {
+    const std::string channel = SumOf({{channel_tiles() > 1 ? names().k : "", lines}, {line, 1}}, 0);
+    strides.push_back(view.strides[1]);
+    sizes.push_back(window().channels);
+    indices.push_back({channel, AxisIndex::Kind::kPartition, true});
+    if (window().channels % lines != 0) masks.push_back(absl::StrCat(channel, " < ", window().channels));
+  } else {
+    const AxisTiling& rows = stage().partition;
+    const std::string row = SumOf({{rows.count() > 1 ? names().row : "", rows.tile}, {line, 1}}, 0);
+    if (rows.axis >= 0) indices[rows.axis] = {row, AxisIndex::Kind::kPartition, true};
+    if (rows.ragged()) masks.push_back(absl::StrCat(row, " < ", rows.size));
+  }
+  filled |= !masks.empty();
+  Dims shape = {lines};
+  std::vector<std::string> chip = {line};
+  if (contracts) {
+    shape.push_back(channel_tiles());
+    chip.push_back(channel_tiles() > 1 ? names().k : "0");
+  }
+  for (int a = 0; a < spatial(); ++a) {
+    strides.push_back(view.strides[2 + a]);
+    sizes.push_back(window().axes[a].input);
+    indices.push_back({extents_[a].image, AxisIndex::Kind::kFree, true});
+    masks.push_back(extents_[a].mask);
+    shape.push_back(extents_[a].size);
+    chip.push_back(extents_[a].chip);
+  }
+  const double fill = window().kind == WindowKind::kMax ? -std::numeric_limits<double>::infinity() : 0;
+  input_ =
+      Declare(absl::StrCat(names().hbm[access.value], "_sb"), shape, filled, fill, op().operands[0].dtype);
+  const std::string source = Subscript(access.value, access.offset, strides, sizes, indices).text;
+  if (channel_tiles() > 1) OpenLoop(names().k, channel_tiles(), /*in_order=*/false);
+  body().Line(
+      absl::StrCat(input_, "[", absl::StrJoin(chip, ", "), "] = nl.load(", source, MaskOf(masks), ")"));
+  if (channel_tiles() > 1) CloseLoop();
+}
+
+void WindowStageEmitter::EmitBands() {
+  const std::map<std::string, Tile> outer_loads = SaveLoads();
+  const int64_t bands = tiling().tiles / tiling().band;
+  int loops = 0;
+  band_ = bands > 1 ? names().names.Unique("band") : "";
+  if (bands > 1) {
+    OpenLoop(band_, bands, /*in_order=*/false);
+    ++loops;
+  }
+  if (!tiling().whole_input) LoadInput();
+  loops += OpenInnerLoops();
+  if (tiling().tiles == 1) {
+    tile_in_band_ = "";
+    IndexColumns("");
+  } else if (bands == 1 || tiling().band == 1) {
+    tile_in_band_ = bands == 1 ? names().chunk : "";
+    if (bands == 1) {
+      OpenLoop(names().chunk, tiling().tiles, /*in_order=*/false);
+      ++loops;
+    }
+    IndexColumns(bands == 1 ? names().chunk : band_);
+  } else {
+    tile_in_band_ = names().names.Unique("t");
+    OpenLoop(tile_in_band_, tiling().band, /*in_order=*/false);
+    ++loops;
+    body().Line(absl::StrCat(names().chunk, " = ", SumOf({{band_, tiling().band}, {tile_in_band_, 1}}, 0)));
+    IndexColumns(names().chunk);
+  }
+  EmitTile();
+  for (; loops > 0; --loops) CloseLoop();
+  RestoreLoads(outer_loads);
+}
+
+void WindowStageEmitter::EmitTile() {
+  for (size_t i = 0; i < stage().stage.ops.size(); ++i) {
+    if (stage().stage.ops[i] == stage().stage.matmul) {
+      EmitWindows();
+    } else {
+      EmitOp(i);
+    }
+    EmitStore(i);
+  }
+}
+
+std::vector<WindowStageEmitter::Phases> WindowStageEmitter::TilePhases() const {
+  std::vector<Phases> choices = {phases_};
+  for (int a = tiling().tile_axis; a < spatial(); ++a) {
+    std::vector<Phases> longer;
+    for (const Phases& choice : choices) {
+      for (const Phase& phase : window().axes[a].phases) {
+        longer.push_back(choice);
+        longer.back()[a] = &phase;
+      }
+    }
+    choices = std::move(longer);
+  }
+  return choices;
+}
+
+Dims WindowStageEmitter::PositionsOf(const Phases& phases) const {
+  Dims positions;
+  for (int a = tiling().tile_axis; a < spatial(); ++a) {
+    positions.push_back(a == tiling().tile_axis ? tiling().positions : phases[a]->count);
+  }
+  return positions;
+}
+
+std::vector<std::string> WindowStageEmitter::PositionVectors(const Phases& phases) {
+  const Dims sizes = PositionsOf(phases);
+  std::vector<std::string> vectors(window().axes.size());
+  for (int a = tiling().tile_axis; a < spatial(); ++a) {
+    const int position = a - tiling().tile_axis;
+    vectors[a] =
+        Vector(absl::StrCat("i_o", AxisName(a, spatial())), sizes[position], position + 1, tile_rank() + 1);
+  }
+  return vectors;
+}
+
+std::string WindowStageEmitter::ReadInput(const Phases& phases, const std::vector<std::string>& positions,
+                                          const std::vector<std::string>& taps, const std::string& channels) {
+  const bool contracts = window().multiplies();
+  const int64_t lines = contracts ? tiling().channel_tile : stage().partition.tile;
+  std::vector<std::string> index = {Vector("i_c", lines, 0, tile_rank() + 1)};
+  if (contracts) index.push_back(channels);
+  for (int a = 0; a < spatial(); ++a) {
+    const WindowAxis& windows = window().axes[a];
+    const Phase& phase = *phases[a];
+    Terms terms = {{taps[a], phase.origin_step}};
+    int64_t lowest = extents_[a].lowest;
+    if (a < tiling().tile_axis) {
+      const bool moving = !tiling().whole_input && windows.output > 1;
+      if (!moving) terms.insert(terms.begin(), {positions_[a], windows.input_step});
+    } else {
+      if (a == tiling().tile_axis && !tile_in_band_.empty()) {
+        terms.insert(terms.begin(), {tile_in_band_, tiling().positions * windows.input_step});
+      }
+      if (a == tiling().tile_axis && tiling().whole_input && !band_.empty()) {
+        terms.insert(terms.begin(), {band_, tiling().band * tiling().positions * windows.input_step});
+      }
+      terms.insert(terms.end() - 1, {positions[a], windows.input_step});
+    }
+    index.push_back(SumOf(terms, phase.origin - lowest));
+  }
+  return absl::StrCat(input_, "[", absl::StrJoin(index, ", "), "]");
+}
+
+int WindowStageEmitter::OpenTapLoops(const Phases& phases, bool in_order, std::vector<std::string>* taps) {
+  int loops = 0;
+  taps->assign(window().axes.size(), "");
+  for (int a = 0; a < spatial(); ++a) {
+    if (phases[a]->taps <= 1) continue;
+    (*taps)[a] = tap_variables_[a];
+    OpenLoop(tap_variables_[a], phases[a]->taps, in_order);
+    ++loops;
+  }
+  return loops;
+}
+
+std::string WindowStageEmitter::TapNumber(const Phases& phases, const std::vector<std::string>& taps) const {
+  Terms terms;
+  int64_t constant = 0, inner = 1;
+  for (int a = spatial(); a-- > 0;) {
+    terms.insert(terms.begin(), {taps[a], phases[a]->tap_step * inner});
+    constant += phases[a]->first_tap * inner;
+    inner *= window().axes[a].kernel;
+  }
+  return SumOf(terms, constant);
+}
+
+bool WindowStageEmitter::IsOnePiece() const {
+  bool one = tile_rank() == 1;
+  for (int a = tiling().tile_axis; a < spatial(); ++a) one = one && window().axes[a].output_step == 1;
+  return one;
+}
+
+std::string WindowStageEmitter::PieceIndex(const Phases& phases,
+                                           const std::vector<std::string>& positions) const {
+  Terms terms;
+  int64_t constant = 0, inner = 1;
+  for (int a = spatial(); a-- > tiling().tile_axis;) {
+    terms.insert(terms.begin(), {positions[a], window().axes[a].output_step * inner});
+    constant += phases[a]->start * inner;
+    inner *= window().axes[a].output;
+  }
+  return SumOf(terms, constant);
+}
+
+std::string WindowStageEmitter::DeclareResult() {
+  // With fewer outputs than the stride some of the tile belongs to no phase.
+  bool partial = false;
+  for (int a = tiling().tile_axis; a < spatial(); ++a) {
+    partial |= static_cast<int64_t>(window().axes[a].phases.size()) < window().axes[a].output_step;
+  }
+  return Declare(BaseName(op()), {stage().partition.tile, stage().free.tile}, partial, 0, op().dtype);
+}
+
+}  // namespace nkiagent::builtin
