@@ -226,12 +226,10 @@ def loop_reduce(x, op, loop_indices, *, dtype=None, mask=None, **kwargs):
 def all_reduce(
     x, op, program_axes, *, dtype=None, mask=None, parallel_reduce=True, asynchronous=False, **kwargs
 ):
-    """Reduction across SPMD programs: not available."""
-    raise NkiError(
-        "err_collectives_not_supported",
-        "nl.all_reduce communicates between programs of the launch grid",
-        hint="let one program do the whole reduction, or store partial results and reduce them afterwards",
-    )
+    """Reduction across the programs of the launch grid; each gets the result."""
+    from .all_reduce import all_reduce as reduce_programs
+
+    return reduce_programs(x, op, program_axes, dtype, mask)
 
 
 # ---- tensors and memory ------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from typing import Any
 import _nki
 
 from . import context, dtypes
+from .all_reduce import InstanceStart, Meeting, interleave
 from .context import INPUT, LOCAL, OUTPUT, SHARED_HBM, SPMD, Buffer, Instr, Loop, Options, Trace
 from .errors import KERNEL_FILE, Diagnostic, NkiError, Retrace, _ours
 from .expr import Expr
@@ -167,18 +168,27 @@ def _run(
         ids.append(Expr(0, ((symbol, 1),)))
         kept.append(size)
     trace.program_ids = ids
-    result = None
-    if unrolled:
-        trace.hbm_by_ordinal = []
-    for instance in itertools.product(*(range(grid[a]) for a in unrolled)):
-        for axis, value in zip(unrolled, instance, strict=False):
-            ids[axis] = value
-            trace.open_ranges["spmd", axis] = range(value, value + 1)
-        trace.hbm_ordinal = 0
-        state.restore()
+    if not unrolled:
         result = function(*arguments, **keywords)
         if trace.scope is not None:
             raise context.left_early(trace.scope)
+        return tuple(kept), result
+    trace.hbm_by_ordinal = []
+    body = trace.bodies[-1]
+    try:
+        for instance in itertools.product(*(range(grid[a]) for a in unrolled)):
+            for axis, value in zip(unrolled, instance, strict=False):
+                ids[axis] = value
+                trace.open_ranges["spmd", axis] = range(value, value + 1)
+            trace.hbm_ordinal = 0
+            state.restore()
+            body.append(InstanceStart())
+            result = function(*arguments, **keywords)
+            if trace.scope is not None:
+                raise context.left_early(trace.scope)
+        interleave(trace, body)
+    finally:
+        body[:] = [node for node in body if not isinstance(node, (InstanceStart, Meeting))]
     return tuple(kept), result
 
 

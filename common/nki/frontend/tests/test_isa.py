@@ -283,7 +283,6 @@ def test_atomic_add_through_indices():
 
 REFUSED = {
     "err_builtin_custom_op_not_supported": "nisa.builtin_custom_op('f', 'lib.so', [], [], [a], [a])",
-    "err_collectives_not_supported": "nl.all_reduce(a, np.add, program_axes=(0,))",
     "err_unsupported_op": "nisa.tensor_tensor(a, b, op=np.divide)",
     "err_unsupported_activation_function": "nisa.activation(nl.cos, a)",
     "err_unsupported_engine": "nisa.tensor_copy(a, engine=nisa.tensor_engine)",
