@@ -2,9 +2,9 @@
 
     python -m nkiagent_bench.calibrate ID…
 
-The tolerance is a small part of the output's own scale (its root mean square, the smallest if there are several
-outputs): the first of a few sizes at which a right result in another precision passes with room to spare and no
-wrong result passes. Which that is, the linter's own checks decide.
+The tolerance is a small part of the output's own scale (its root mean square, the smallest if there are
+several outputs): the first of a few sizes at which a right result in another precision passes with room to
+spare and no wrong result passes. Which that is, the linter's own checks decide.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def _scale(reference: Reference) -> float:
 def _reason(finding: lint.Finding, scale: float, size: float, narrow: bool) -> str:
     if narrow:
         return (
-            f"bf16 has 8 significant bits; {size:g} of the output's root mean square {scale:.2g}. Computed in fp32 and "
-            f"rounded once, the result is off by {finding.fair_use:.2g} of it"
+            f"bf16 has 8 significant bits; {size:g} of the output's root mean square {scale:.2g}. "
+            f"Computed in fp32 and rounded once, the result is off by {finding.fair_use:.2g} of it"
         )
     noise = f"{finding.fair_use:.2g}" if finding.fair_use >= 1e-4 else "less than 0.0001"
     return (

@@ -37,7 +37,7 @@ def describe(source: str, weight_seed: int = 0, seed: int = 0) -> dict[str, Any]
 
 
 class _Rounding(TorchDispatchMode):
-    """Rounds the result of every operation to a narrow type: what accumulating in that type costs at least."""
+    """Rounds every operation's result to a narrow type: what accumulating in that type costs at least."""
 
     def __init__(self, dtype: torch.dtype) -> None:
         super().__init__()
@@ -78,9 +78,13 @@ class Reference:
         torch.manual_seed(0)
         return {name: tensor.clone() for name, tensor in forward(model or self.model, copies).items()}
 
-    def with_weights_of(self, weight_seed: int, inputs: list[Any]) -> Outputs:
-        """The outputs with the weights of another seed."""
-        return self.run(inputs, self._task.build(weight_seed))
+    def with_weights_of(self, weight_seed: int, inputs: list[Any]) -> Outputs | None:
+        """The outputs with the weights of another seed; nothing if no weight depends on the seed."""
+        other = self._task.build(weight_seed)
+        pairs = zip(other.state_dict().values(), self.model.state_dict().values(), strict=True)
+        if all(left.shape == right.shape and bool((left == right).all()) for left, right in pairs):
+            return None
+        return self.run(inputs, other)
 
     def weights(self) -> dict[str, torch.Tensor]:
         """Parameters and buffers with numbers in them."""
@@ -98,7 +102,7 @@ class Reference:
         kept = tensor.detach().clone()
         try:
             with torch.no_grad():
-                tensor.copy_(change(kept))
+                tensor.copy_(change(kept).to(tensor.dtype))
             return self.run(inputs)
         finally:
             with torch.no_grad():

@@ -1,6 +1,7 @@
 """Results that are wrong in a way in which kernels are wrong. No task may accept one of them.
 
-A fake replaces one output of a task and leaves the others right, so that each output is judged by itself.
+Most replace one output of a task and leave the others right, so that each output is judged by itself. Those
+that come from a changed input or weight replace all outputs: not every output depends on every input.
 """
 
 from __future__ import annotations
@@ -21,11 +22,10 @@ TILE_COLUMNS = 512
 
 @dataclass
 class Fake:
-    """One wrong result."""
+    """One wrong result: `outputs` in the place of the right ones of these names. It passes if all of them pass."""
 
     kind: str
-    output: str
-    value: torch.Tensor
+    outputs: Outputs
 
 
 def _last_tile(extent: int, tile: int) -> slice:
@@ -34,7 +34,7 @@ def _last_tile(extent: int, tile: int) -> slice:
 
 def constants(name: str, expected: torch.Tensor) -> Iterator[Fake]:
     """Zeros, and the constants that come closest to the output."""
-    yield Fake("zeros", name, torch.zeros_like(expected))
+    yield Fake("zeros", {name: torch.zeros_like(expected)})
     values = expected.double()
     picks = {
         "mean": values.mean(),
@@ -45,7 +45,7 @@ def constants(name: str, expected: torch.Tensor) -> Iterator[Fake]:
     if expected.numel() == 1:  # A constant of another trial is what `other inputs` gives.
         picks = {"one": torch.tensor(1.0)}
     for label, value in picks.items():
-        yield Fake(f"constant ({label})", name, torch.full_like(expected, 0) + value.to(expected.dtype))
+        yield Fake(f"constant ({label})", {name: torch.full_like(expected, 0) + value.to(expected.dtype)})
 
 
 def copies(name: str, expected: torch.Tensor, arguments: dict[str, torch.Tensor]) -> Iterator[Fake]:
@@ -57,7 +57,7 @@ def copies(name: str, expected: torch.Tensor, arguments: dict[str, torch.Tensor]
             value = tensor.reshape(-1)[: expected.numel()].reshape(expected.shape)
         else:
             continue
-        yield Fake(f"copy of {label}", name, value.to(expected.dtype))
+        yield Fake(f"copy of {label}", {name: value.to(expected.dtype)})
 
 
 def unfinished(name: str, expected: torch.Tensor) -> Iterator[Fake]:
@@ -70,12 +70,12 @@ def unfinished(name: str, expected: torch.Tensor) -> Iterator[Fake]:
         if extent > 1:
             value = expected.clone().reshape(rows, columns)
             value.narrow(axis, *_start_length(_last_tile(extent, tile))).zero_()
-            yield Fake(f"last tile of {label} missing", name, value.reshape(expected.shape))
+            yield Fake(f"last tile of {label} missing", {name: value.reshape(expected.shape)})
     for axis, extent in enumerate(expected.shape):
         if extent > 1:
             value = expected.clone()
             value.select(axis, extent - 1).zero_()
-            yield Fake(f"last index of axis {axis} missing", name, value)
+            yield Fake(f"last index of axis {axis} missing", {name: value})
 
 
 def _start_length(where: slice) -> tuple[int, int]:
@@ -85,58 +85,69 @@ def _start_length(where: slice) -> tuple[int, int]:
 def scaled(name: str, expected: torch.Tensor, narrow: bool) -> Iterator[Fake]:
     """A wrong factor, a wrong sign, a wrong offset."""
     if not expected.is_floating_point():
-        yield Fake("off by one", name, expected + 1 if expected.dtype != torch.bool else ~expected)
+        yield Fake("off by one", {name: expected + 1 if expected.dtype != torch.bool else ~expected})
         return
     step = 0.1 if narrow else 0.01
     for factor in (1 - step, 1 + step, 2.0, -1.0):
-        yield Fake(f"times {factor:g}", name, expected * factor)
+        yield Fake(f"times {factor:g}", {name: expected * factor})
 
 
 def shifted(name: str, expected: torch.Tensor) -> Iterator[Fake]:
     """Everything one place further along an axis; two axes of equal extent swapped."""
     for axis, extent in enumerate(expected.shape):
         if extent > 1:
-            yield Fake(f"shifted along axis {axis}", name, torch.roll(expected, 1, axis))
+            yield Fake(f"shifted along axis {axis}", {name: torch.roll(expected, 1, axis)})
     for first in range(expected.dim()):
         for second in range(first + 1, expected.dim()):
             if expected.shape[first] == expected.shape[second] > 1:
-                yield Fake(f"axes {first} and {second} swapped", name, expected.transpose(first, second))
+                yield Fake(f"axes {first} and {second} swapped", {name: expected.transpose(first, second)})
 
 
-def of_outputs(kind: str, wrong: Outputs) -> Iterator[Fake]:
-    """All outputs of another computation, one at a time."""
+def one_at_a_time(kind: str, wrong: Outputs) -> Iterator[Fake]:
+    """The outputs of another computation, each by itself."""
     for name, value in wrong.items():
-        yield Fake(kind, name, value)
+        yield Fake(kind, {name: value})
 
 
-def without_last_tile(inputs: list[Any], position: int, axis: int) -> list[Any]:
-    """The inputs, one of them with its last tile along an axis zero, as if it had not been read."""
+def with_last_tile(inputs: list[Any], position: int, axis: int, source: torch.Tensor) -> list[Any]:
+    """The inputs, one of them with its last tile along an axis taken from `source`."""
     tensor = inputs[position].clone()
     extent = tensor.shape[axis]
     tile = TILE_ROWS if extent > TILE_ROWS else max(1, extent // 4)
-    tensor.narrow(axis, *_start_length(_last_tile(extent, tile))).zero_()
+    where = (axis, *_start_length(_last_tile(extent, tile)))
+    tensor.narrow(*where).copy_(source.narrow(*where))
     return [tensor if index == position else value for index, value in enumerate(inputs)]
 
 
+def _equal(left: Outputs, right: Outputs) -> bool:
+    return all(torch.equal(tensor, right[name]) for name, tensor in left.items())
+
+
 def of_inputs(reference: Reference, inputs: list[Any], names: list[str], other: list[Any]) -> Iterator[Fake]:
-    """An input of another seed; an input whose last tile is not read."""
+    """An input of another seed; an input whose last tile is not read (as zeros), unless nothing depends on it."""
+    right = reference.run(inputs)
     for position, value in enumerate(inputs):
         if not torch.is_tensor(value):
             continue
         replaced = [other[i] if i == position else v for i, v in enumerate(inputs)]
-        yield from of_outputs(f"{names[position]} of another seed", reference.run(replaced))
+        yield Fake(f"{names[position]} of another seed", reference.run(replaced))
         for axis, extent in enumerate(value.shape):
-            if extent > 1:
-                lost = reference.run(without_last_tile(inputs, position, axis))
-                yield from of_outputs(f"last tile of {names[position]} not read along axis {axis}", lost)
+            if extent == 1:
+                continue
+            lost = reference.run(with_last_tile(inputs, position, axis, torch.zeros_like(value)))
+            if _equal(lost, right):
+                changed = reference.run(with_last_tile(inputs, position, axis, other[position]))
+                if _equal(changed, right):
+                    continue
+            yield Fake(f"last tile of {names[position]} not read along axis {axis}", lost)
 
 
 def of_weights(reference: Reference, inputs: list[Any], used: set[str]) -> Iterator[Fake]:
     """A weight that is left out: zero, one, or everywhere its mean."""
     changes = {
-        "zero": torch.zeros_like,
-        "one": torch.ones_like,
-        "its mean": lambda t: (torch.zeros_like(t) + t.double().mean()).to(t.dtype),
+        "zero": lambda t: torch.zeros_like(t, dtype=torch.float64),
+        "one": lambda t: torch.ones_like(t, dtype=torch.float64),
+        "its mean": lambda t: torch.full_like(t, float(t.double().mean()), dtype=torch.float64),
     }
     for name, tensor in reference.weights().items():
         if name not in used:
@@ -148,4 +159,4 @@ def of_weights(reference: Reference, inputs: list[Any], used: set[str]) -> Itera
                 wrong = reference.with_weight(name, change, inputs)
             except Problem:  # No number comes out at all, which is no way to pass.
                 continue
-            yield from of_outputs(f"{name} taken for {label}", wrong)
+            yield Fake(f"{name} taken for {label}", wrong)

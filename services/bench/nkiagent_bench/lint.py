@@ -105,24 +105,28 @@ def wrong_results(
         yield from fakes.scaled(name, expected, narrow)
         yield from fakes.shifted(name, expected)
     other = reference.inputs(OTHER_SEED)
-    yield from fakes.of_outputs("other inputs", reference.run(other))
-    if used:
-        yield from fakes.of_outputs("other weights", reference.with_weights_of(OTHER_WEIGHT_SEED, inputs))
+    yield from fakes.one_at_a_time("other inputs", reference.run(other))
+    other_weights = reference.with_weights_of(OTHER_WEIGHT_SEED, inputs) if used else None
+    if other_weights is not None:
+        yield Fake("other weights", other_weights)
     yield from fakes.of_inputs(reference, inputs, names, other)
     yield from fakes.of_weights(reference, inputs, used)
 
 
 def _judge(finding: Finding, atol: float, rtol: float, right: Outputs, fake: Fake) -> None:
-    expected = right[fake.output]
-    if fake.value.shape != expected.shape or fake.value.dtype != expected.dtype:
-        finding.problems.append(f"{fake.kind}: {fake.output} has another shape or type then")
-        return
-    outcome = compare(expected, fake.value, atol, rtol)
     finding.checks += 1
-    if outcome.use < finding.closest_use:
-        finding.closest, finding.closest_use = f"{fake.kind} ({fake.output})", outcome.use
-    if outcome.passed:
-        finding.problems.append(f"can't fail: {fake.kind} passes for {fake.output}")
+    use, passed = 0.0, True
+    for name, value in fake.outputs.items():
+        if value.shape != right[name].shape or value.dtype != right[name].dtype:
+            finding.problems.append(f"{fake.kind}: {name} has another shape or type then")
+            return
+        outcome = compare(right[name], value, atol, rtol)
+        use, passed = max(use, outcome.use), passed and outcome.passed
+    named = f"{fake.kind} ({', '.join(fake.outputs)})"
+    if use < finding.closest_use:
+        finding.closest, finding.closest_use = named, use
+    if passed:
+        finding.problems.append(f"can't fail: passes: {named}")
 
 
 def check_precision(

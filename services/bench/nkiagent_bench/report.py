@@ -68,12 +68,13 @@ def as_markdown(findings: list[Finding], suite_problems: list[str]) -> str:
     lines = [
         "# Lint report",
         "",
-        "Made by `nkictl bench lint --report`. For each task: wrong results compared (all must be refused), the one "
-        "that comes closest to a pass and its error in units of the tolerance (more than 1 is refused), the error of a "
-        "right result in another precision (must stay below 0.25, for bf16 below 0.5), the smallest error of fp16 or "
-        "bf16 arithmetic (must be above 1; n/a for bf16 tasks and integers).",
+        "Made by `nkictl bench lint --report`. For each task: wrong results compared (all must be refused), "
+        "the one that comes closest to a pass and its error in units of the tolerance (more than 1 is "
+        "refused), the error of a right result in another precision (must stay below 0.25, for bf16 below "
+        "0.5), the smallest error of fp16 or bf16 arithmetic (must be above 1; n/a for bf16 and integers).",
         "",
-        f"{len(findings)} tasks, {len(bad)} with problems, {sum(f.checks for f in findings)} wrong results compared.",
+        f"{len(findings)} tasks, {len(bad)} with problems, "
+        f"{sum(f.checks for f in findings)} wrong results compared.",
         "",
     ]
     lines += [f"- suite: {problem}" for problem in suite_problems]

@@ -1,4 +1,4 @@
-"""Balanced subsets: as many tasks of each level as asked, spread over the categories as the whole level is."""
+"""Balanced subsets: as many tasks of each level as asked, spread over categories as the whole level is."""
 
 from __future__ import annotations
 
@@ -57,7 +57,6 @@ def problems(suite: Suite, known: dict[str, Path]) -> list[str]:
         for name, size in sorted(sizes.items()):
             exact = wanted * size / total
             if abs(shares[name] - exact) >= 1:
-                found.append(
-                    f"{suite.name}: level {level} has {shares[name]} tasks of {name}, its share is {exact:.1f}"
-                )
+                have = f"level {level} has {shares[name]} tasks of {name}"
+                found.append(f"{suite.name}: {have}, its share is {exact:.1f}")
     return found

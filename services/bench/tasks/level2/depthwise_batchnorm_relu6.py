@@ -1,0 +1,32 @@
+"""Strided depthwise convolution, batch norm, ReLU6."""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class Model(nn.Module):
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=1, groups=channels, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+        # Norms start at one and zero, biases near zero; none of them shall be without effect.
+        for parameter in self.parameters():
+            if parameter.dim() == 1:
+                parameter.data += 0.3 * torch.randn_like(parameter)
+        for name, buffer in self.named_buffers():
+            if name.endswith("running_mean"):
+                buffer.normal_()
+            elif name.endswith("running_var"):
+                buffer.uniform_(0.5, 2.0)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.relu6(self.norm(self.conv(x)))
+
+
+def get_inputs():
+    return [6.0 * torch.randn(2, 50, 27, 28)]
+
+
+def get_init_inputs():
+    return [50]

@@ -1,0 +1,32 @@
+"""Linear, scale, batch norm."""
+
+import torch
+from torch import nn
+
+
+class Model(nn.Module):
+    def __init__(self, features: int, out: int):
+        super().__init__()
+        self.linear = nn.Linear(features, out)
+        self.scale = nn.Parameter(torch.randn(out))
+        self.norm = nn.BatchNorm1d(out)
+        # Norms start at one and zero, biases near zero; none of them shall be without effect.
+        for parameter in self.parameters():
+            if parameter.dim() == 1:
+                parameter.data += 0.3 * torch.randn_like(parameter)
+        for name, buffer in self.named_buffers():
+            if name.endswith("running_mean"):
+                buffer.normal_()
+            elif name.endswith("running_var"):
+                buffer.uniform_(0.5, 2.0)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.linear(x) * self.scale)
+
+
+def get_inputs():
+    return [torch.randn(140, 220)]
+
+
+def get_init_inputs():
+    return [220, 250]
