@@ -8,6 +8,7 @@
 #include "absl/strings/str_split.h"
 #include "common/nki/check/check.h"
 #include "common/nki/timing/timing.h"
+#include "common/nki/timing/trace.h"
 #include "services/compile/compile_request.h"
 #include "services/worker/outcome_proto.h"
 
@@ -152,6 +153,16 @@ absl::StatusOr<common::v1::LatencyEstimate> EstimateProgram(const nki::ir::Progr
   }
   proto.set_hardware(CleanText(program.target, kMaxTextBytes));
   return proto;
+}
+
+absl::StatusOr<std::string> TimelineOf(const nki::ir::Program& program, absl::string_view source,
+                                       int max_slices) {
+  nki::timing::TraceOptions options;
+  if (max_slices > 0) options.max_slices = static_cast<size_t>(max_slices);
+  absl::StatusOr<std::string> trace = nki::timing::TraceJson(program, source, options);
+  if (!trace.ok())
+    return absl::InternalError(absl::StrCat("the timing model failed: ", trace.status().message()));
+  return trace;
 }
 
 SourceLines::SourceLines(absl::string_view source) : lines_(absl::StrSplit(source, '\n')) {}

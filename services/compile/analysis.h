@@ -28,6 +28,10 @@ std::vector<common::v1::Diagnostic> CheckProgram(const nki::ir::Program& program
 absl::StatusOr<common::v1::LatencyEstimate> EstimateProgram(const nki::ir::Program& program,
                                                             absl::string_view source);
 
+// The program's engine timeline as JSON of the Trace Event Format; 0 slices mean the default.
+absl::StatusOr<std::string> TimelineOf(const nki::ir::Program& program, absl::string_view source,
+                                       int max_slices);
+
 // The lines of a kernel, by number.
 class SourceLines {
  public:

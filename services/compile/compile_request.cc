@@ -90,6 +90,10 @@ absl::Status ValidateCompileRequest(const v1::CompileRequest& request) {
   if (request.arguments_size() > kMaxArguments) {
     return Invalid("arguments has ", request.arguments_size(), " entries > ", kMaxArguments);
   }
+  if (request.timeline_max_slices() < 0 || request.timeline_max_slices() > kMaxTimelineSlices) {
+    return Invalid("timeline_max_slices ", request.timeline_max_slices(), " is outside 0..",
+                   kMaxTimelineSlices);
+  }
   std::set<std::string> names;
   for (int i = 0; i < request.arguments_size(); ++i) {
     absl::Status valid = ValidateArgument(request.arguments(i), i, names);

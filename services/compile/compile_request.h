@@ -22,6 +22,7 @@ inline constexpr int kMaxConstants = 64;
 inline constexpr size_t kMaxLiteralBytes = 4096;
 // Weights of 3-D convolutions have 5 axes.
 inline constexpr int kMaxRank = 5;
+inline constexpr int kMaxTimelineSlices = 50'000;
 inline constexpr int kMaxGridRank = 3;
 // Not in the contract: beyond it a grid is a mistake.
 inline constexpr int64_t kMaxGridPrograms = 65536;

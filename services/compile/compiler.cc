@@ -169,7 +169,7 @@ absl::StatusOr<v1::CompileResponse> Compiler::Compile(const rpc::CallContext& ca
   if (!valid.ok()) return valid;
   const std::string key = Key(request);
   v1::CompileResponse response;
-  const bool hit = !request.bypass_cache() && Lookup(key, request, response);
+  const bool hit = !request.bypass_cache() && Lookup(key, response);
   metrics_.store_lookups_total.Add({{"result", request.bypass_cache() ? "bypass"
                                                : hit                  ? "hit"
                                                                       : "miss"}})
@@ -179,8 +179,18 @@ absl::StatusOr<v1::CompileResponse> Compiler::Compile(const rpc::CallContext& ca
     if (!fresh.ok()) return fresh.status();
     Keep(key, request, *fresh);
     *response.mutable_result() = std::move(fresh->result);
-    if (request.include_program()) response.set_program(std::move(fresh->program));
+    response.set_program(std::move(fresh->program));
   }
+  if (request.include_timeline() && !response.program().empty()) {
+    // Drawn anew for each request: it is cheap beside its size in the store.
+    absl::StatusOr<nki::ir::Program> program = nki::ir::Parse(response.program());
+    if (!program.ok()) return absl::InternalError("a stored program is not valid");
+    absl::StatusOr<std::string> timeline =
+        TimelineOf(*program, request.kernel().source(), request.timeline_max_slices());
+    if (!timeline.ok()) return timeline.status();
+    response.set_timeline(*std::move(timeline));
+  }
+  if (!request.include_program()) response.clear_program();
   v1::CompileResult& result = *response.mutable_result();
   *result.mutable_timings()->mutable_total() = worker::ToProto(absl::Now() - start);
   metrics_.results_total.Add({{"outcome", OutcomeLabel(result.outcome())}}).Increment();
@@ -291,8 +301,7 @@ absl::Status Compiler::Judge(const v1::CompileRequest& request, const std::strin
   return absl::OkStatus();
 }
 
-bool Compiler::Lookup(const std::string& key, const v1::CompileRequest& request,
-                      v1::CompileResponse& response) {
+bool Compiler::Lookup(const std::string& key, v1::CompileResponse& response) {
   const auto stored = store_.Get(absl::StrCat("result-", key));
   v1::CompileResult& result = *response.mutable_result();
   if (stored == nullptr || !result.ParseFromString(*stored)) return false;
@@ -301,7 +310,7 @@ bool Compiler::Lookup(const std::string& key, const v1::CompileRequest& request,
     const auto program = store_.Get(absl::StrCat("program-", result.program_id()));
     v1::GetProgramResponse stored_program;
     if (program == nullptr || !stored_program.ParseFromString(*program)) return false;
-    if (request.include_program()) response.set_program(std::move(*stored_program.mutable_program()));
+    response.set_program(std::move(*stored_program.mutable_program()));
   }
   result.set_cached(true);
   return true;

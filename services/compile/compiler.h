@@ -71,7 +71,8 @@ class Compiler {
   // Parses, checks and costs what the child sent; fills `fresh`. INVALID_ARGUMENT says why the reply is not
   // one, INTERNAL that a part of ours failed.
   absl::Status Judge(const v1::CompileRequest& request, const std::string& reply, Fresh& fresh);
-  bool Lookup(const std::string& key, const v1::CompileRequest& request, v1::CompileResponse& response);
+  // The stored answer, with its program; false if there is none.
+  bool Lookup(const std::string& key, v1::CompileResponse& response);
   void Keep(const std::string& key, const v1::CompileRequest& request, const Fresh& fresh);
   std::string Key(const v1::CompileRequest& request) const;
   int64_t MaxInstructions(const v1::CompileRequest& request) const;

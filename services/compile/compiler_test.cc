@@ -111,6 +111,19 @@ TEST_F(CompilerTest, ASoundProgramIsCompiledAndNamedByItsBytes) {
   EXPECT_FALSE(result.cached());
 }
 
+TEST_F(CompilerTest, TheTimelineComesWhenAskedForAlsoFromTheStore) {
+  EXPECT_EQ(Compile(CopyRequest()).timeline(), "");
+  v1::CompileRequest request = CopyRequest();
+  request.set_include_timeline(true);
+  const v1::CompileResponse stored = Compile(request);
+  EXPECT_EQ(traces_, 1);
+  EXPECT_EQ(stored.program(), "");
+  EXPECT_THAT(stored.timeline(), HasSubstr("\"traceEvents\""));
+  EXPECT_THAT(stored.timeline(), HasSubstr("dma_copy"));
+  request.set_bypass_cache(true);
+  EXPECT_EQ(Compile(request).timeline(), stored.timeline());
+}
+
 TEST_F(CompilerTest, TheSecondAnswerComesFromTheStore) {
   const v1::CompileResponse first = Compile(CopyRequest());
   v1::CompileRequest again = CopyRequest();

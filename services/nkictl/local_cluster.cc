@@ -119,6 +119,7 @@ absl::Status LocalCluster::Prepare() {
   for (const Service service : kServices) {
     Process& process = At(service);
     const size_t index = static_cast<size_t>(service);
+    if (!options_.enabled[index]) continue;
     process.name = ServiceName(service);
     absl::StatusOr<std::string> binary = FindBinary(options_.bin_dir, service);
     if (!binary.ok()) return binary.status();
@@ -135,12 +136,16 @@ absl::Status LocalCluster::Prepare() {
 
 absl::Status LocalCluster::StartAll(const std::stop_token& stop) {
   constexpr std::array<Service, 3> kBackends = {Service::kCompile, Service::kVerify, Service::kLlm};
+  const auto enabled = [this](Service service) { return options_.enabled[static_cast<size_t>(service)]; };
   for (const Service service : kBackends) {
+    if (!enabled(service)) continue;
     if (absl::Status status = Launch(service); !status.ok()) return status;
   }
   for (const Service service : kBackends) {
+    if (!enabled(service)) continue;
     if (absl::Status status = AwaitServing(service, stop); !status.ok()) return status;
   }
+  if (!enabled(Service::kOrchestrator)) return absl::OkStatus();
   std::vector<std::string>& arguments = At(Service::kOrchestrator).arguments;
   arguments.push_back(absl::StrCat("--compile_target=", target(Service::kCompile)));
   arguments.push_back(absl::StrCat("--verify_target=", target(Service::kVerify)));

@@ -37,6 +37,8 @@ struct ClusterOptions {
   // Ports by service in the order of kServices, and of their metrics endpoints; 0 picks free ones.
   std::array<int, 4> ports = {0, 0, 0, 0};
   std::array<int, 4> metrics_ports = {0, 0, 0, 0};
+  // Which services to start, in the same order; the orchestrator needs the others.
+  std::array<bool, 4> enabled = {true, true, true, true};
   // More flags by service, in the same order.
   std::array<std::vector<std::string>, 4> flags;
   // Longest wait for each service to serve. A warm parent imports torch first: seconds, or minutes on a busy
@@ -49,8 +51,8 @@ struct ClusterOptions {
 // Thread compatible: one thread at a time.
 class LocalCluster {
  public:
-  // Starts all four and waits until they serve. UNAVAILABLE: one did not; the message has the end of its log.
-  // NOT_FOUND: no such binary. CANCELLED: `stop` was requested.
+  // Starts those enabled and waits until they serve. UNAVAILABLE: one did not; the message has the end of its
+  // log. NOT_FOUND: no such binary. CANCELLED: `stop` was requested.
   static absl::StatusOr<std::unique_ptr<LocalCluster>> Start(const ClusterOptions& options,
                                                              const std::stop_token& stop = {});
   // Stops.
@@ -58,7 +60,7 @@ class LocalCluster {
   LocalCluster(const LocalCluster&) = delete;
   LocalCluster& operator=(const LocalCluster&) = delete;
 
-  // "127.0.0.1:1234".
+  // "127.0.0.1:1234"; empty for a service that is not enabled.
   const std::string& target(Service service) const { return At(service).target; }
   const std::string& metrics_target(Service service) const { return At(service).metrics_target; }
   pid_t pid(Service service) const { return At(service).pid; }

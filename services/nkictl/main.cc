@@ -11,6 +11,7 @@
 #include "common/rpc/logging.h"
 #include "services/nkictl/commands.h"
 #include "services/nkictl/interrupt.h"
+#include "services/nkictl/profile.h"
 
 namespace nkiagent::nkictl {
 namespace {
@@ -116,6 +117,35 @@ int Main(int argc, char** argv) {
   demo->add_option("--task", demo_flags.tasks, "Only these tasks");
   demo->add_flag("--list", demo_flags.list, "List the tasks");
 
+  ProfileFlags profile_flags;
+  CLI::App* profile = app.add_subcommand("profile", "Estimate what a kernel costs, without a device");
+  profile->add_option("KERNEL", profile_flags.file, "Python file with the @nki.jit function")->required();
+  auto* arguments =
+      profile
+          ->add_option("-a,--arg", profile_flags.arguments,
+                       "Its tensor arguments in order, each as float32[128,512] or x:bfloat16[64]")
+          ->allow_extra_args(false)
+          // Brackets would mean a list to the parser.
+          ->delimiter('\0');
+  profile->add_option("--task", profile_flags.task, "Take the arguments from this KernelBench-style file")
+      ->excludes(arguments);
+  profile->add_option("--entry", profile_flags.entry, "Name of the function; nki_kernel by default");
+  profile->add_option("--constant", profile_flags.constants, "Keyword argument of the kernel, NAME=LITERAL")
+      ->allow_extra_args(false);
+  profile->add_option("--grid", profile_flags.grid, "Extents of the SPMD launch grid, as 2,4")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 65536));
+  profile->add_option("--trace", profile_flags.trace,
+                      "Write the engine timeline here, for ui.perfetto.dev or chrome://tracing");
+  profile
+      ->add_option("--max-slices", profile_flags.max_slices,
+                   "Most instruction executions that the timeline shows; 0: 10000")
+      ->check(CLI::Range(0, 50000));
+  profile->add_option("--compile-server", profile_flags.compile_server,
+                      "A running compile-service, host:port; a local one by default");
+  profile->add_option("--verify-server", profile_flags.verify_server,
+                      "A running verify-service, for --task; a local one by default");
+
   CLI::App* up = app.add_subcommand("up", "Run the four services here until Ctrl-C");
 
   // Here for --help; main() has seen to it.
@@ -142,6 +172,7 @@ int Main(int argc, char** argv) {
   if (show->parsed()) exit_code = Show(environment, session_id, kernel_only);
   if (cancel->parsed()) exit_code = Cancel(environment, session_id, reason);
   if (demo->parsed()) exit_code = Demo(environment, demo_flags);
+  if (profile->parsed()) exit_code = Profile(environment, profile_flags);
   if (up->parsed()) {
     environment.cluster.ports = kUpPorts;
     environment.cluster.metrics_ports = kUpMetricsPorts;

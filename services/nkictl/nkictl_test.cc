@@ -11,6 +11,7 @@
 #include "services/nkictl/client.h"
 #include "services/nkictl/interrupt.h"
 #include "services/nkictl/local_cluster.h"
+#include "services/nkictl/profile.h"
 #include "services/nkictl/progress.h"
 #include "services/nkictl/text.h"
 
@@ -197,6 +198,28 @@ TEST_F(FileTest, ClusterIsInterruptedWhileItStarts) {
   stop.request_stop();
   EXPECT_EQ(LocalCluster::Start(options, stop.get_token()).status().code(), absl::StatusCode::kCancelled);
   EXPECT_EQ(waitpid(-1, nullptr, WNOHANG), -1) << "a child is left";
+}
+
+TEST(ProfileArguments, AreTypeAndShapeWithOrWithoutAName) {
+  const absl::StatusOr<common::v1::TensorSpec> plain = ParseArgument("float32[128,512]", 1);
+  ASSERT_TRUE(plain.ok()) << plain.status();
+  EXPECT_EQ(plain->name(), "arg1");
+  EXPECT_EQ(plain->dtype(), common::v1::DATA_TYPE_FLOAT32);
+  EXPECT_THAT(plain->dims(), ::testing::ElementsAre(128, 512));
+  const absl::StatusOr<common::v1::TensorSpec> named = ParseArgument("w: bfloat16[64, ]", 0);
+  ASSERT_TRUE(named.ok()) << named.status();
+  EXPECT_EQ(named->name(), "w");
+  EXPECT_EQ(named->dtype(), common::v1::DATA_TYPE_BFLOAT16);
+  EXPECT_THAT(named->dims(), ::testing::ElementsAre(64));
+}
+
+TEST(ProfileArguments, AreRefusedWithTheReasonAndTheForm) {
+  for (const char* text :
+       {"", "float32", "float32[]", "float32[0]", "float32[a]", "float99[4]", "[4]", "float32[4", "x:[4]"}) {
+    const absl::Status status = ParseArgument(text, 0).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << text;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("float32[128,512]")) << text;
+  }
 }
 
 // In a process of its own, since the signal mask and the second signal's exit are the process's.

@@ -160,6 +160,53 @@ def test_demo_shows_true_repairs(tmp_path):
     assert after["layernorm_offset_3d"] == ["mismatch"]
 
 
+KERNEL = """
+import neuronxcc.nki as nki
+import neuronxcc.nki.language as nl
+
+
+@nki.jit
+def nki_kernel(x, factor=1.0):
+    y = nl.ndarray(x.shape, dtype=x.dtype, buffer=nl.shared_hbm)
+    for i in nl.affine_range(x.shape[0] // 128):
+        t = nl.load(x[i * 128:(i + 1) * 128, :])
+        nl.store(y[i * 128:(i + 1) * 128, :], nl.multiply(nl.exp(t), factor))
+    return y
+"""
+
+
+def test_profile_reports_the_estimate_and_writes_a_timeline(tmp_path):
+    (tmp_path / "kernel.py").write_text(KERNEL)
+    shape = ["--arg", "x:float32[1024,256]", "--constant", "factor=2.0"]
+    result = nkictl(tmp_path, "profile", "kernel.py", *shape, "--trace", "out.json")
+    assert result.returncode == 0, result.stderr
+    for word in ("latency", "bound by", "roofline", "FLOPs", "intensity", "vector", "HBM", "spilled"):
+        assert word in result.stdout
+    assert "nl.exp(t)" in result.stdout  # the costliest lines are quoted
+    events = json.loads((tmp_path / "out.json").read_text())["traceEvents"]
+    assert {e["args"]["name"] for e in events if e["name"] == "thread_name"} >= {"Scalar engine"}
+
+    document = json.loads(nkictl(tmp_path, "--json", "profile", "kernel.py", *shape).stdout)
+    estimate = document["result"]["estimate"]
+    assert int(estimate["traffic"][0]["bytes_read"]) == 1024 * 256 * 4
+    assert estimate["roofline_us"] <= estimate["total_us"]
+
+
+def test_profile_takes_its_arguments_from_a_task(tmp_path, task):
+    kernel = KERNEL.replace("[i * 128:(i + 1) * 128, :]", "[:, :]").replace("x.shape[0] // 128", "1")
+    (tmp_path / "kernel.py").write_text(kernel)
+    result = nkictl(tmp_path, "profile", "kernel.py", "--task", str(task))
+    assert result.returncode == 0, result.stderr
+    assert "float32[64, 96]" in result.stdout
+
+
+def test_profile_says_why_a_kernel_does_not_compile(tmp_path):
+    (tmp_path / "kernel.py").write_text(KERNEL)
+    result = nkictl(tmp_path, "profile", "kernel.py", "--arg", "float32[64,256]")
+    assert result.returncode == 1
+    assert "err_tensor_output_not_written_to" in result.stdout
+
+
 def test_python_runs_a_script_with_our_modules_and_its_own_arguments(tmp_path):
     (tmp_path / "helper.py").write_text("FACTOR = 3\n")
     (tmp_path / "script.py").write_text(

@@ -13,6 +13,7 @@
 #include "common/nki/frontend/diagnostics_to_python.h"
 #include "common/nki/ir/serialize.h"
 #include "common/nki/timing/timing.h"
+#include "common/nki/timing/trace.h"
 
 namespace nkiagent::nki::frontend {
 namespace {
@@ -100,6 +101,18 @@ py::dict Estimate(const py::bytes& bytes) {
   return result;
 }
 
+// The timeline as JSON of the Trace Event Format.
+std::string Timeline(const py::bytes& bytes) {
+  const ir::Program program = ParseOrThrow(bytes);
+  absl::StatusOr<std::string> trace = absl::UnknownError("");
+  {
+    py::gil_scoped_release release;
+    trace = timing::TraceJson(program, "");
+  }
+  if (!trace.ok()) throw py::value_error(std::string(trace.status().message()));
+  return *std::move(trace);
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_nki_exec, m) {
@@ -108,6 +121,7 @@ PYBIND11_MODULE(_nki_exec, m) {
   m.def("execute", &Execute, py::arg("program"), py::arg("inputs"), py::arg("outputs"),
         py::arg("threads") = 2, py::arg("seed") = 0);
   m.def("estimate", &Estimate, py::arg("program"));
+  m.def("timeline", &Timeline, py::arg("program"));
 }
 
 }  // namespace nkiagent::nki::frontend

@@ -221,6 +221,8 @@ class Coster {
     const Tile& src = src_[0];
     const Descriptors d = DescriptorsOf(p_, dst.access, src.access, dst.shape);
     const double count = static_cast<double>(d.count);
+    w_.descriptors = count;
+    w_.descriptor_bytes = static_cast<double>(d.bytes);
     const double payload = static_cast<double>(std::max(d.bytes, kDmaSmallestRun));
     const double all = count * (kDmaDescriptorNs + payload / kDmaBytesPerNs);
     w_.occupancy_ns = all / kDmaEngines;

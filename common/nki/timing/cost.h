@@ -19,6 +19,7 @@ struct Work {
   // DMA only: the transfer's own duration, with the engines that it can use; occupancy_ns is its part of the
   // pool.
   double transfer_ns = 0;
+  double descriptors = 0, descriptor_bytes = 0;  // contiguous runs, and the bytes in each
   // DMA out of or into PSUM: the compiler copies through SBUF on the Vector engine first.
   double staging_ns = 0;
 

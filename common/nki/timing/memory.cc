@@ -26,24 +26,11 @@ bool Overlap(const Region& a, const Region& b) {
   return true;
 }
 
-bool Same(const Region& a, const Region& b) { return a.view == b.view && a.axes == b.axes; }
-
-// Bytes per partition that all blocks of a tensor take; whole banks in PSUM. SBUF tiles of few partitions lie
-// side by side in quadrants of 32.
-int64_t Footprint(const ir::Tensor& t) {
-  int64_t bytes = isa::SizeOf(t.dtype);
-  int64_t blocks = 1;
-  for (size_t k = 0; k < t.shape.size(); ++k) {
-    if (k < static_cast<size_t>(t.partition_axis)) blocks *= t.shape[k];
-    if (k > static_cast<size_t>(t.partition_axis)) bytes *= t.shape[k];
-  }
-  if (t.buffer == isa::Buffer::kPsum) {
-    bytes = (bytes + isa::kPsumBankBytes - 1) / isa::kPsumBankBytes * isa::kPsumBankBytes;
-  }
-  const int64_t quadrants = (t.shape[static_cast<size_t>(t.partition_axis)] + 31) / 32;
-  if (t.buffer == isa::Buffer::kSbuf && quadrants < 4) bytes = (bytes * quadrants + 3) / 4;
-  return bytes * blocks;
+void Later(Memory::Ready& ready, double time, int64_t slice) {
+  if (time > ready.time) ready = {time, slice};
 }
+
+bool Same(const Region& a, const Region& b) { return a.view == b.view && a.axes == b.axes; }
 
 struct FlatLoop {
   ir::SymbolId symbol = -1;
@@ -168,6 +155,21 @@ void Grant(const ir::Program& p, const LifeFinder& finder, isa::Buffer buffer, i
 
 }  // namespace
 
+int64_t Footprint(const ir::Tensor& t) {
+  int64_t bytes = isa::SizeOf(t.dtype);
+  int64_t blocks = 1;
+  for (size_t k = 0; k < t.shape.size(); ++k) {
+    if (k < static_cast<size_t>(t.partition_axis)) blocks *= t.shape[k];
+    if (k > static_cast<size_t>(t.partition_axis)) bytes *= t.shape[k];
+  }
+  if (t.buffer == isa::Buffer::kPsum) {
+    bytes = (bytes + isa::kPsumBankBytes - 1) / isa::kPsumBankBytes * isa::kPsumBankBytes;
+  }
+  const int64_t quadrants = (t.shape[static_cast<size_t>(t.partition_axis)] + 31) / 32;
+  if (t.buffer == isa::Buffer::kSbuf && quadrants < 4) bytes = (bytes * quadrants + 3) / 4;
+  return bytes * blocks;
+}
+
 Region RegionOf(const ir::Program& program, const ir::Access& access, absl::Span<const int64_t> symbols) {
   Region r;
   r.view = access.tensor;
@@ -274,10 +276,12 @@ void Memory::NextIteration(ir::SymbolId loop) {
     s.current = (s.current + 1) % s.copies.size();
     Copy& copy = s.copies[s.current];
     for (const Use& u : copy.uses) {
-      for (const auto& [time, user] : {std::pair(u.read, u.reader), std::pair(u.written, u.writer)}) {
-        if (time <= copy.free) continue;
-        copy.free = time;
-        copy.last_user = user;
+      const bool read_last = u.read > u.written;
+      const double last = std::max(u.read, u.written);
+      if (last > copy.free) {
+        copy.free = last;
+        copy.last_user = read_last ? u.reader : u.writer;
+        copy.last_slice = read_last ? u.read_slice : u.write_slice;
       }
       copy.changed = ++clock_;
     }
@@ -285,32 +289,32 @@ void Memory::NextIteration(ir::SymbolId loop) {
   }
 }
 
-double Memory::ReadyToRead(const ir::Access& access, const Region& region, Resource user) const {
+Memory::Ready Memory::ReadyToRead(const ir::Access& access, const Region& region, Resource user) const {
   const Store& s = StoreOf(access);
-  double ready = 0;
+  Ready ready;
   bool known = false;
   for (const Use& u : s.copies[s.current].uses) {
     if (u.written == 0 || !Overlap(u.region, region)) continue;
     known = true;
-    ready = std::max(ready, u.written + (u.writer == user ? 0 : kSemaphoreNs));
+    Later(ready, u.written + (u.writer == user ? 0 : kSemaphoreNs), u.write_slice);
   }
-  return known ? ready : s.skipped_written;
+  return known ? ready : Ready{s.skipped_written, -1};
 }
 
-double Memory::ReadyToWrite(const ir::Access& access, const Region& region, Resource user,
-                            bool accumulate) const {
+Memory::Ready Memory::ReadyToWrite(const ir::Access& access, const Region& region, Resource user,
+                                   bool accumulate) const {
   const Store& s = StoreOf(access);
-  double ready = s.copies[s.current].free;
-  bool known = ready > 0;
+  Ready ready{s.copies[s.current].free, s.copies[s.current].last_slice};
+  bool known = ready.time > 0;
   for (const Use& u : s.copies[s.current].uses) {
     if (!Overlap(u.region, region)) continue;
     known = true;
     // One engine keeps its own order; the DMA pool has none.
     const bool ordered = u.reader == user && user != Resource::kDma;
-    if (!ordered) ready = std::max(ready, u.read + (u.read > 0 && u.reader != user ? kSemaphoreNs : 0));
-    if (u.writer != user || !accumulate) ready = std::max(ready, u.written);
+    if (!ordered) Later(ready, u.read + (u.read > 0 && u.reader != user ? kSemaphoreNs : 0), u.read_slice);
+    if (u.writer != user || !accumulate) Later(ready, u.written, u.write_slice);
   }
-  return known ? ready : std::max(s.skipped_written, s.skipped_read);
+  return known ? ready : Ready{std::max(s.skipped_written, s.skipped_read), -1};
 }
 
 Memory::Use& Memory::UseOf(const ir::Access& access, const Region& region) {
@@ -329,44 +333,49 @@ Memory::Use& Memory::UseOf(const ir::Access& access, const Region& region) {
       if (u.written > all.written) {
         all.written = u.written;
         all.writer = u.writer;
+        all.write_slice = u.write_slice;
       }
       if (u.read > all.read) {
         all.read = u.read;
         all.reader = u.reader;
+        all.read_slice = u.read_slice;
       }
       all.changed = std::max(all.changed, u.changed);
     }
     uses.assign(1, all);
   }
-  uses.push_back({region, 0, 0, Resource::kSync, Resource::kSync, 0});
+  uses.emplace_back();
+  uses.back().region = region;
   return uses.back();
 }
 
-void Memory::Read(const ir::Access& access, const Region& region, Resource user, double until) {
+void Memory::Read(const ir::Access& access, const Region& region, Resource user, double until,
+                  int64_t slice) {
+  const auto read = [&](Use& u) {
+    u.changed = ++clock_;
+    if (until <= u.read) return;
+    u.read = until;
+    u.reader = user;
+    u.read_slice = slice;
+  };
   // What was written as one piece is remembered as one piece.
   Store& s = StoreOf(access);
   bool known = false;
   for (Use& u : s.copies[s.current].uses) {
     if (!Overlap(u.region, region)) continue;
     known = true;
-    u.changed = ++clock_;
-    if (until > u.read) {
-      u.read = until;
-      u.reader = user;
-    }
+    read(u);
   }
-  if (known) return;
-  Use& u = UseOf(access, region);
-  u.read = until;
-  u.reader = user;
-  u.changed = ++clock_;
+  if (!known) read(UseOf(access, region));
 }
 
-void Memory::Write(const ir::Access& access, const Region& region, Resource user, double until) {
+void Memory::Write(const ir::Access& access, const Region& region, Resource user, double until,
+                   int64_t slice) {
   Use& u = UseOf(access, region);
   if (until > u.written) {
     u.written = until;
     u.writer = user;
+    u.write_slice = slice;
   }
   u.changed = ++clock_;
 }

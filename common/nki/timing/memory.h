@@ -34,6 +34,10 @@ std::vector<ir::SymbolId> RenewingLoops(const ir::Program& program);
 // in each iteration, those loaded by DMA first.
 std::vector<int> BufferCounts(const ir::Program& program);
 
+// Bytes per partition that all blocks of an on-chip tensor take; whole banks in PSUM. SBUF tiles of few
+// partitions lie side by side in quadrants of 32.
+int64_t Footprint(const ir::Tensor& t);
+
 // Most bytes of a memory alive at once, over all partitions; tiles of few partitions count in quadrants
 // of 32.
 double PeakBytes(const ir::Program& program, isa::Buffer buffer);
@@ -54,11 +58,22 @@ class Memory {
   void NextIteration(ir::SymbolId loop);
 
   // When the region may be read or written by `user`, as far as its earlier users are concerned. With
-  // `accumulate`, a write need not wait for earlier writes of the same resource.
-  double ReadyToRead(const ir::Access& access, const Region& region, Resource user) const;
-  double ReadyToWrite(const ir::Access& access, const Region& region, Resource user, bool accumulate) const;
-  void Read(const ir::Access& access, const Region& region, Resource user, double until);
-  void Write(const ir::Access& access, const Region& region, Resource user, double until);
+  // `accumulate`, a write need not wait for earlier writes of the same resource. `slice` is the one that was
+  // given with the use that decides (recording.h).
+  struct Ready {
+    double time = 0;
+    int64_t slice = -1;
+  };
+  Ready ReadyToRead(const ir::Access& access, const Region& region, Resource user) const;
+  Ready ReadyToWrite(const ir::Access& access, const Region& region, Resource user, bool accumulate) const;
+  void Read(const ir::Access& access, const Region& region, Resource user, double until, int64_t slice);
+  void Write(const ir::Access& access, const Region& region, Resource user, double until, int64_t slice);
+
+  // The tensors that an iteration of the loop makes anew, and the copy of a tensor that is in use.
+  const std::vector<ir::TensorId>& RenewedBy(ir::SymbolId loop) const {
+    return scoped_[static_cast<size_t>(loop)];
+  }
+  size_t CopyInUse(ir::TensorId storage) const { return stores_[static_cast<size_t>(storage)].current; }
 
   // A mark for Extrapolate: what has been used from now on.
   uint64_t Now() const { return clock_; }
@@ -77,6 +92,8 @@ class Memory {
     double read = 0;
     Resource writer = Resource::kSync;
     Resource reader = Resource::kSync;
+    int64_t write_slice = -1;
+    int64_t read_slice = -1;
     uint64_t changed = 0;
   };
   struct Copy {
@@ -84,6 +101,7 @@ class Memory {
     // The end of the last use by the iteration that had this copy before: it is handed on as a whole.
     double free = 0;
     Resource last_user = Resource::kSync;
+    int64_t last_slice = -1;
     uint64_t changed = 0;
   };
   struct Store {

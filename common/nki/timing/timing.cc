@@ -14,6 +14,7 @@
 #include "common/nki/timing/invariant.h"
 #include "common/nki/timing/machine.h"
 #include "common/nki/timing/memory.h"
+#include "common/nki/timing/recording.h"
 #include "common/nki/timing/timeline.h"
 
 namespace nkiagent::nki::timing {
@@ -84,6 +85,15 @@ Resource ResourceOf(Engine e) {
   return Resource::kVector;
 }
 
+// The tracked operands of one execution.
+struct Operands {
+  absl::InlinedVector<std::pair<const ir::Access*, Region>, 4> reads, writes;
+};
+
+struct SliceTimes {
+  double asked = 0, start = 0, end = 0, busy = 0, done = 0;
+};
+
 // The state of the simulation after an iteration.
 struct Snapshot {
   PerResource tail{};
@@ -97,8 +107,13 @@ struct Snapshot {
 
 class Simulator {
  public:
-  Simulator(const ir::Program& p, const TimingOptions& options)
-      : p_(p), options_(options), memory_(p), in_psum_(BroadcastTensors(p)), symbols_(p.symbols.size(), 0) {
+  Simulator(const ir::Program& p, const TimingOptions& options, Recording* recording)
+      : p_(p),
+        options_(options),
+        recording_(recording),
+        memory_(p),
+        in_psum_(BroadcastTensors(p)),
+        symbols_(p.symbols.size(), 0) {
     has_derived_ = std::any_of(p.symbols.begin(), p.symbols.end(),
                                [](const ir::Symbol& s) { return s.kind != ir::SymbolKind::kLoop; });
     FindClearedByMatmul();
@@ -136,6 +151,7 @@ class Simulator {
       if (std::holds_alternative<ir::Instr>(node.item)) {
         const auto depth = static_cast<size_t>(depths[hoisted_from_.size()]);
         hoisted_from_.emplace_back(loops.end() - static_cast<std::ptrdiff_t>(depth), loops.end());
+        loops_of_.push_back(loops);
         continue;
       }
       loops.push_back(std::get<std::unique_ptr<ir::Loop>>(node.item).get());
@@ -199,6 +215,11 @@ class Simulator {
     symbols_[static_cast<size_t>(loop.symbol)] = loop.start + loop.step * trip;
     if (has_derived_) ir::EvaluateDerivedSymbols(p_, absl::MakeSpan(symbols_));
     memory_.NextIteration(loop.symbol);
+    if (recording_ != nullptr) {
+      for (const ir::TensorId id : memory_.RenewedBy(loop.symbol)) {
+        recording_->Renew(id, memory_.CopyInUse(id));
+      }
+    }
     ++steps_;
     size_t n = begin;
     Body(loop.body, n);
@@ -278,7 +299,7 @@ class Simulator {
       int64_t times = (left - (Exhausted() ? 0 : 1)) / period;
       if (!forced) times = std::min(times, RoomFor(history, period));
       if (times < 1) continue;
-      Extrapolate(history, period, static_cast<double>(times), begin);
+      Extrapolate(loop, history, period, static_cast<double>(times), begin);
       trip += times * period;
       history.clear();
       history.push_back(Take(begin, n));
@@ -298,7 +319,8 @@ class Simulator {
     return static_cast<int64_t>(times);
   }
 
-  void Extrapolate(const std::deque<Snapshot>& history, int period, double times, size_t begin) {
+  void Extrapolate(const ir::Loop& loop, const std::deque<Snapshot>& history, int period, double times,
+                   size_t begin) {
     const Snapshot& last = history.back();
     const Snapshot& from = history[history.size() - 1 - static_cast<size_t>(period)];
     PerResource by{};
@@ -308,6 +330,11 @@ class Simulator {
       by[r] = times * std::max({last.tail[r] - from.tail[r], last.front[r] - from.front[r], taken});
       if (last.tail[r] == from.tail[r]) by[r] = times * (last.front[r] - from.front[r]);
       timelines_[r].Repeat(from.front[r], by[r], times * taken);
+      if (recording_ != nullptr && taken > 0) {
+        const double begin_ns = last.tail[r] == from.tail[r] ? last.front[r] : last.tail[r];
+        recording_->Add(Repeat{static_cast<Resource>(r), begin_ns, begin_ns + by[r], times * taken,
+                               times * period, &loop});
+      }
       // What it did in this period ends later; what it did before keeps its time.
       if (last.finish[r] > from.finish[r]) finish_[r] += by[r];
     }
@@ -322,11 +349,17 @@ class Simulator {
   bool Exhausted() const { return steps_ >= options_.max_simulated_instructions; }
 
   void Execute(size_t n);
-  // Places work on an engine and the ports it needs; returns its start.
-  double Place(const Work& work, double ready);
+  // Places work on an engine and the ports it needs; returns its start, and the unit that decided it, if any.
+  double Place(const Work& work, double ready, Wait* wait);
+  // When the operands of an instruction may be read and written, and what decides it.
+  double ReadyTime(const Operands& operands, Resource user, bool accumulate, Wait* wait) const;
+  // Adds a slice to the recording, if there is one; its index, or -1.
+  int64_t Record(Slice::Kind kind, size_t n, Resource unit, const Work& work, const Wait& wait,
+                 const SliceTimes& times);
 
   const ir::Program& p_;
   const TimingOptions& options_;
+  Recording* const recording_;
   Memory memory_;
   std::vector<bool> in_psum_;
   std::vector<bool> cleared_by_matmul_;
@@ -336,6 +369,7 @@ class Simulator {
   std::vector<const ir::Instr*> instrs_;
   std::vector<bool> masked_;
   std::vector<std::vector<const ir::Loop*>> hoisted_from_;
+  std::vector<std::vector<const ir::Loop*>> loops_of_;
   std::vector<Work> fixed_;  // of instructions without masks
 
   std::array<Timeline, kResourceCount> timelines_;
@@ -345,24 +379,60 @@ class Simulator {
   int64_t steps_ = 0;
 };
 
-double Simulator::Place(const Work& work, double ready) {
-  const auto timeline = [this](Resource r) -> Timeline& { return timelines_[static_cast<size_t>(r)]; };
-  absl::InlinedVector<Timeline*, 3> needed = {&timeline(ResourceOf(work.engine))};
+double Simulator::Place(const Work& work, double ready, Wait* wait) {
   const bool vector = work.engine == Engine::kVector;
-  if (vector || work.engine == Engine::kGpSimd) needed.push_back(&timeline(Resource::kSbufPort));
-  if (work.uses_psum && (vector || work.engine == Engine::kScalar))
-    needed.push_back(&timeline(Resource::kPsumPort));
+  absl::InlinedVector<Resource, 3> needed = {ResourceOf(work.engine)};
+  if (vector || work.engine == Engine::kGpSimd) needed.push_back(Resource::kSbufPort);
+  if (work.uses_psum && (vector || work.engine == Engine::kScalar)) needed.push_back(Resource::kPsumPort);
+  const auto timeline = [this](Resource r) -> Timeline& { return timelines_[static_cast<size_t>(r)]; };
   double start = ready;
   for (bool agreed = false; !agreed;) {
     agreed = true;
-    for (const Timeline* t : needed) {
-      const double found = t->Find(start, work.occupancy_ns);
-      agreed = agreed && found == start;
+    for (const Resource r : needed) {
+      const double found = timeline(r).Find(start, work.occupancy_ns);
+      if (found == start) continue;
+      agreed = false;
       start = found;
+      wait->kind = Wait::Kind::kUnit;
+      wait->unit = r;
     }
   }
-  for (Timeline* t : needed) t->Take(start, work.occupancy_ns);
+  for (const Resource r : needed) timeline(r).Take(start, work.occupancy_ns);
   return start;
+}
+
+double Simulator::ReadyTime(const Operands& operands, Resource user, bool accumulate, Wait* wait) const {
+  double ready = 0;
+  const auto later = [&](const Memory::Ready& r, const ir::Access& a, Wait::Kind kind) {
+    if (r.time <= ready) return;
+    ready = r.time;
+    *wait = {kind, a.tensor, r.slice, user};
+  };
+  for (const auto& [a, region] : operands.reads) {
+    later(memory_.ReadyToRead(*a, region, user), *a, Wait::Kind::kData);
+  }
+  for (const auto& [a, region] : operands.writes) {
+    later(memory_.ReadyToWrite(*a, region, user, accumulate), *a, Wait::Kind::kBuffer);
+  }
+  return ready;
+}
+
+int64_t Simulator::Record(Slice::Kind kind, size_t n, Resource unit, const Work& work, const Wait& wait,
+                          const SliceTimes& times) {
+  if (recording_ == nullptr) return -1;
+  Slice s;
+  s.kind = kind;
+  s.instr = n;
+  s.unit = unit;
+  s.asked = times.asked;
+  s.start = times.start;
+  s.end = times.end;
+  s.busy = times.busy;
+  s.done = times.done;
+  s.wait = wait;
+  s.work = work;
+  for (const ir::Loop* loop : loops_of_[n]) s.indices.push_back(symbols_[static_cast<size_t>(loop->symbol)]);
+  return recording_->Add(std::move(s));
 }
 
 void Simulator::Execute(size_t n) {
@@ -376,30 +446,29 @@ void Simulator::Execute(size_t n) {
     return;
   }
   const Resource user = ResourceOf(work.engine);
-  const bool accumulate = instr.op == isa::Opcode::kNcMatmul;
-
-  double ready = 0;
-  absl::InlinedVector<std::pair<const ir::Access*, Region>, 4> reads, writes;
+  Operands operands;
   const auto collect = [&](const ir::Operand& o, auto& list) {
     const auto* a = std::get_if<ir::Access>(&o);
-    if (a == nullptr) return;
-    if (memory_.Tracks(*a)) list.emplace_back(a, RegionOf(p_, *a, symbols_));
+    if (a != nullptr && memory_.Tracks(*a)) list.emplace_back(a, RegionOf(p_, *a, symbols_));
   };
-  for (const ir::Operand& o : instr.src) collect(o, reads);
-  for (const ir::Operand& o : instr.dst) collect(o, writes);
-  for (const auto& [a, region] : reads) ready = std::max(ready, memory_.ReadyToRead(*a, region, user));
-  for (const auto& [a, region] : writes) {
-    ready = std::max(ready, memory_.ReadyToWrite(*a, region, user, accumulate));
-  }
+  for (const ir::Operand& o : instr.src) collect(o, operands.reads);
+  for (const ir::Operand& o : instr.dst) collect(o, operands.writes);
+  Wait wait;
+  double ready = ReadyTime(operands, user, instr.op == isa::Opcode::kNcMatmul, &wait);
 
-  double read_until = 0, written = 0;
+  SliceTimes t;
   if (work.engine == Engine::kDma) {
     if (work.staging_ns > 0) {
       Work copy;
       copy.engine = Engine::kVector;
       copy.uses_psum = true;
       copy.occupancy_ns = work.staging_ns;
-      ready = Place(copy, ready) + work.staging_ns + kVectorLatency / kVectorGhz;
+      Wait staging_wait = wait;
+      const double start = Place(copy, ready, &staging_wait);
+      const double end = start + work.staging_ns;
+      Record(Slice::Kind::kStaging, n, Resource::kVector, copy, staging_wait,
+             {ready, start, end, work.staging_ns, end + kVectorLatency / kVectorGhz});
+      ready = end + kVectorLatency / kVectorGhz;
       totals_.busy_ns[static_cast<size_t>(Engine::kVector)] += work.staging_ns;
       instr_totals_[n].busy_ns += work.staging_ns;
     }
@@ -408,18 +477,34 @@ void Simulator::Execute(size_t n) {
     const double issued = sync.Find(ready, issue);
     sync.Take(issued, issue);
     totals_.busy_ns[static_cast<size_t>(Engine::kSync)] += issue;
+    Record(Slice::Kind::kIssue, n, Resource::kSync, Work{}, wait,
+           {ready, issued, issued + issue, issue, issued + issue});
     const Timeline::Span span =
         timelines_[static_cast<size_t>(Resource::kDma)].Pour(issued + issue, work.occupancy_ns);
-    written = std::max(span.end, span.start + work.transfer_ns) + work.latency_ns;
-    read_until = written;
+    if (span.start > issued + issue) wait = {Wait::Kind::kUnit, ir::kNoTensor, -1, Resource::kDma};
+    t = {issued + issue, span.start, std::max(span.end, span.start + work.transfer_ns), work.occupancy_ns, 0};
+    t.done = t.end + work.latency_ns;
   } else {
-    const double start = Place(work, ready);
-    read_until = start + work.occupancy_ns;
-    written = read_until + work.latency_ns;
+    t.asked = ready;
+    t.start = Place(work, ready, &wait);
+    t.end = t.start + work.occupancy_ns;
+    t.busy = work.occupancy_ns;
+    t.done = t.end + work.latency_ns;
   }
-  for (const auto& [a, region] : reads) memory_.Read(*a, region, user, read_until);
-  for (const auto& [a, region] : writes) memory_.Write(*a, region, user, written);
-  finish_[static_cast<size_t>(user)] = std::max(finish_[static_cast<size_t>(user)], written);
+  const double read_until = work.engine == Engine::kDma ? t.done : t.end;
+  const int64_t slice = Record(Slice::Kind::kInstruction, n, user, work, wait, t);
+  for (const auto& [a, region] : operands.reads) memory_.Read(*a, region, user, read_until, slice);
+  for (const auto& [a, region] : operands.writes) memory_.Write(*a, region, user, t.done, slice);
+  if (recording_ != nullptr) {
+    const auto touch = [&](const ir::Access& a, double until) {
+      const ir::TensorId storage = ir::StorageOf(p_, a.tensor);
+      if (isa::IsHbm(p_.tensors[static_cast<size_t>(storage)].buffer)) return;
+      recording_->Touch(storage, memory_.CopyInUse(storage), t.start, until);
+    };
+    for (const auto& [a, region] : operands.reads) touch(*a, read_until);
+    for (const auto& [a, region] : operands.writes) touch(*a, t.done);
+  }
+  finish_[static_cast<size_t>(user)] = std::max(finish_[static_cast<size_t>(user)], t.done);
 
   totals_.busy_ns[static_cast<size_t>(work.engine)] += work.occupancy_ns;
   totals_.hbm_read += work.hbm_read;
@@ -521,12 +606,13 @@ absl::string_view Name(Bound bound) {
   return kNames[static_cast<size_t>(bound)];
 }
 
-absl::StatusOr<Estimate> EstimateLatency(const ir::Program& program, const TimingOptions& options) {
+absl::StatusOr<Estimate> EstimateLatency(const ir::Program& program, const TimingOptions& options,
+                                         Recording* recording) {
   if (program.target != "trn1" && program.target != "inf2") {
     return absl::InvalidArgumentError(absl::StrCat("no timing model for target '", program.target,
                                                    "'; known are trn1 and inf2 (NeuronCore-v2)"));
   }
-  Simulator simulator(program, options);
+  Simulator simulator(program, options, recording);
   simulator.Run();
   return simulator.Result();
 }

@@ -84,9 +84,13 @@ struct Estimate {
   std::vector<LineCost> lines;  // costliest first
 };
 
+struct Recording;
+
 // `program` must have been validated (ir/validate.h). INVALID_ARGUMENT if its target is not a machine of this
 // model.
-absl::StatusOr<Estimate> EstimateLatency(const ir::Program& program, const TimingOptions& options = {});
+// `recording` may be null; trace.h is what fills and reads one.
+absl::StatusOr<Estimate> EstimateLatency(const ir::Program& program, const TimingOptions& options = {},
+                                         Recording* recording = nullptr);
 
 }  // namespace nkiagent::nki::timing
 

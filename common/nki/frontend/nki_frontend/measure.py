@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from .jit import Kernel, decorator
@@ -51,6 +52,25 @@ class _Measured(Kernel):
         kernel._shared = self._shared  # kernel[2](x) leaves its result in `kernel`
         return kernel
 
+    def _write_timeline(self, program: bytes) -> str | None:
+        """Writes the estimated timeline if the caller named a trace file; its path. An NTFF only comes from a
+        device, so the file is Trace Event JSON (ui.perfetto.dev) and its name ends in .json.
+        """
+        name = self.options.get("save_trace_name")
+        if not name:
+            return None
+        import _nki_exec
+
+        path = Path(self.options.get("working_directory") or ".") / name
+        if path.suffix != ".json":
+            path = path.with_name(path.name + ".json")
+        if path.exists() and not self.options.get("overwrite", False):
+            self._say(f"{path} is there already and stays as it is: pass overwrite=True to replace it")
+            return None
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(_nki_exec.timeline(program), encoding="utf-8")
+        return str(path)
+
     def _say(self, text: str) -> None:
         print(f"nki.{self.mode} of {self.__name__}: {text}", file=sys.stderr)
 
@@ -71,9 +91,11 @@ class BenchmarkKernel(_Measured):
 
         estimate = _nki_exec.estimate(program)
         self._shared["result"] = BenchmarkResult(estimate["latency_us"])
+        timeline = self._write_timeline(program)
+        written = f"the estimated timeline is in {timeline}" if timeline else "no NEFF or trace is written"
         self._say(
             f"{estimate['latency_us']:.2f} us on one NeuronCore-v2, estimated by the timing model: there is "
-            "no device to measure on, and no NEFF or trace is written"
+            f"no device to measure on, and {written}"
         )
 
 
@@ -81,10 +103,15 @@ class ProfileKernel(_Measured):
     """A kernel under nki.profile."""
 
     def finished(self, program: bytes) -> None:
-        """Says what is missing."""
+        """Writes the estimated timeline if asked, and says what is missing."""
+        timeline = self._write_timeline(program)
+        written = (
+            f"the timing model's timeline is in {timeline}, for ui.perfetto.dev, and no NEFF"
+            if timeline
+            else "no NEFF and no profile"
+        )
         self._say(
-            "a profile needs an attached Neuron device: the kernel ran in the simulator, no NEFF and no "
-            "profile is written"
+            f"a profile needs an attached Neuron device: the kernel ran in the simulator, {written} is written"
         )
 
 
@@ -94,5 +121,5 @@ def benchmark(kernel: Callable | None = None, **kwargs: Any) -> Any:
 
 
 def profile(func: Callable | None = None, **kwargs: Any) -> Any:
-    """nki.profile: a call runs the kernel; files are not written."""
+    """nki.profile: a call runs the kernel; with save_trace_name the estimated timeline is written."""
     return decorator("profile", ProfileKernel)(func, **kwargs)

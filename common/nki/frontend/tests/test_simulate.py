@@ -1,5 +1,7 @@
 """Kernels in the caller's own process: nki.jit, nki.simulate_kernel and relatives, with NumPy arrays."""
 
+import json
+
 import inspect
 
 import ml_dtypes
@@ -64,6 +66,17 @@ def test_a_benchmark_of_more_work_takes_longer():
     small = kernel.benchmark_result.nc_latency.get_latency_percentile(50)
     kernel(np.ones((128, 8192), np.float32))
     assert kernel.benchmark_result.nc_latency.get_latency_percentile(50) > 2 * small
+
+
+def test_a_profile_writes_the_estimated_timeline_where_it_is_asked_to(capfd, tmp_path):
+    kernel = nki.profile(working_directory=str(tmp_path), save_trace_name="profile.ntff")(_scale)
+    kernel(np.ones((128, 64), np.float32))
+    trace = json.loads((tmp_path / "profile.ntff.json").read_text())
+    assert {e["name"] for e in trace["traceEvents"]} >= {"dma_copy", "thread_name"}
+    assert "profile.ntff.json" in capfd.readouterr().err
+    (tmp_path / "profile.ntff.json").write_text("kept")
+    kernel(np.ones((128, 64), np.float32))
+    assert (tmp_path / "profile.ntff.json").read_text() == "kept"
 
 
 def test_a_profile_runs_the_kernel_and_says_that_nothing_is_written(capfd, tmp_path):
