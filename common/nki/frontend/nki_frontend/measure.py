@@ -111,7 +111,8 @@ class ProfileKernel(_Measured):
             else "no NEFF and no profile"
         )
         self._say(
-            f"a profile needs an attached Neuron device: the kernel ran in the simulator, {written} is written"
+            "a profile needs an attached Neuron device: the kernel ran in the simulator, "
+            f"{written} is written"
         )
 
 

@@ -1,8 +1,7 @@
 """Kernels in the caller's own process: nki.jit, nki.simulate_kernel and relatives, with NumPy arrays."""
 
-import json
-
 import inspect
+import json
 
 import ml_dtypes
 import numpy as np
