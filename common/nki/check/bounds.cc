@@ -10,21 +10,6 @@
 namespace nkiagent::nki::check {
 namespace {
 
-// With one shape, an element of one operand meets the element of the others at the same position, so a mask
-// on any of them leaves it out of all.
-std::vector<ir::Affine> MaskOf(const ir::Instr& instr, const ir::Access& access) {
-  std::vector<ir::Affine> mask = access.mask;
-  const auto join = [&](const ir::Access* other) {
-    if (other == &access || other->shape != access.shape) return;
-    mask.insert(mask.end(), other->mask.begin(), other->mask.end());
-  };
-  const bool pointwise = instr.op != isa::Opcode::kNcMatmul && instr.op != isa::Opcode::kNcTranspose;
-  if (!pointwise) return mask;
-  for (const ir::Access* a : Destinations(instr)) join(a);
-  for (const ir::Access* a : Sources(instr)) join(a);
-  return mask;
-}
-
 struct Violation {
   bool found = false;
   int64_t index = 0;
@@ -58,7 +43,7 @@ void CheckAccess(const Facts& facts, const ir::Instr& instr, const ir::Access& a
     const ir::Range range = facts.RangeOf(access.index[k], access.shape);
     if (range.min >= 0 && range.max < size) continue;
     if (!have_mask) {
-      mask = MaskOf(instr, access);
+      mask = JoinedMask(instr, access);
       have_mask = true;
     }
     Violation v = Search(facts, access, mask, k, size, true);

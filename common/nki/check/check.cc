@@ -14,8 +14,8 @@ namespace nkiagent::nki::check {
 namespace {
 
 constexpr void (*kRules[])(const Facts&, Findings&) = {
-    CheckLegality, CheckBounds,      CheckPartitionStarts, CheckParameters,
-    CheckOutputs,  CheckDependences, CheckUndefinedReads,  CheckCapacity,
+    CheckLegality,    CheckBounds,         CheckPartitionStarts, CheckParameters, CheckOutputs,
+    CheckDependences, CheckUndefinedReads, CheckAccumulation,    CheckCapacity,
 };
 
 auto Order(const Diagnostic& d) { return std::tie(d.line, d.severity, d.rule); }

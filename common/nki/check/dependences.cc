@@ -33,11 +33,6 @@ struct Meeting {
   std::vector<int64_t> element;
 };
 
-bool SameElements(const ir::Access& a, const ir::Access& b) {
-  return a.tensor == b.tensor && a.shape == b.shape && a.index == b.index && a.indirect_axis < 0 &&
-         b.indirect_axis < 0;
-}
-
 // Operators whose repeated application gives the same result in any order.
 bool Reorders(isa::AluOp op) {
   switch (op) {

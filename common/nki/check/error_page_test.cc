@@ -28,7 +28,8 @@ TEST(ErrorPage, NamesEveryRule) {
        {"err_tensor_access_out_of_bound", "err_tensor_output_not_written_to", "output_partly_written",
         "err_cannot_update_immutable_parameter", "err_unexpected_output_dependencies",
         "err_tensor_read_before_write", "err_sbuf_capacity_exceeded", "err_psum_capacity_exceeded",
-        "sbuf_spill", "psum_spill", "loop_carried_dependence"}) {
+        "sbuf_spill", "psum_spill", "loop_carried_dependence", "undefined_elements_used",
+        "psum_accumulation_broken"}) {
     EXPECT_THAT(page, ::testing::HasSubstr(name));
   }
 }

@@ -8,41 +8,6 @@
 #include "absl/strings/str_cat.h"
 
 namespace nkiagent::nki::check {
-namespace {
-
-void Walk(Facts& facts, const std::vector<ir::Node>& body, int loop, bool runs) {
-  for (const ir::Node& node : body) {
-    if (const auto* instr = std::get_if<ir::Instr>(&node.item)) {
-      facts.instrs.push_back({instr, loop, runs});
-      continue;
-    }
-    const ir::Loop& inner = *std::get<std::unique_ptr<ir::Loop>>(node.item);
-    const bool inner_runs = runs && inner.trips > 0;
-    const auto index = facts.loops.size();
-    facts.loops.push_back({&inner, loop, facts.instrs.size(), 0, inner_runs});
-    facts.loop_of_symbol[static_cast<size_t>(inner.symbol)] = static_cast<int>(index);
-    Walk(facts, inner.body, static_cast<int>(index), inner_runs);
-    facts.loops[index].end = facts.instrs.size();
-  }
-}
-
-}  // namespace
-
-Facts::Facts(const ir::Program& p)
-    : program(p), ranges(ir::SymbolRanges(p)), loop_of_symbol(p.symbols.size(), -1) {
-  Walk(*this, p.body, -1, true);
-}
-
-bool Facts::IsInside(int inner, int outer) const {
-  while (inner != outer && inner != -1) inner = loops[static_cast<size_t>(inner)].parent;
-  return inner == outer;
-}
-
-int Facts::ScopeOf(ir::TensorId tensor) const {
-  const ir::SymbolId scope = program.tensors[static_cast<size_t>(tensor)].scope;
-  return scope == -1 ? -1 : loop_of_symbol[static_cast<size_t>(scope)];
-}
-
 IntegerProblem::Answer Facts::Solve(const IntegerProblem& problem, std::vector<int64_t>* point) const {
   const int granted = std::min(kSolverBudget, boxes_left);
   int left = granted;
@@ -59,22 +24,6 @@ bool Facts::Writes(const InstrFacts& instr, const ir::Access& dst) const {
   instance.SetTile(dst.shape);
   instance.Require(dst.mask);
   return Solve(problem, nullptr) != IntegerProblem::Answer::kNone;
-}
-
-absl::InlinedVector<const ir::Access*, 2> Destinations(const ir::Instr& instr) {
-  absl::InlinedVector<const ir::Access*, 2> all;
-  for (const ir::Operand& o : instr.dst) {
-    if (const auto* a = std::get_if<ir::Access>(&o)) all.push_back(a);
-  }
-  return all;
-}
-
-absl::InlinedVector<const ir::Access*, 4> Sources(const ir::Instr& instr) {
-  absl::InlinedVector<const ir::Access*, 4> all;
-  for (const ir::Operand& o : instr.src) {
-    if (const auto* a = std::get_if<ir::Access>(&o)) all.push_back(a);
-  }
-  return all;
 }
 
 const Linear& Instance::ValueOf(ir::SymbolId symbol) {
@@ -126,6 +75,19 @@ std::string Instance::Describe(absl::Span<const int64_t> point) const {
     absl::StrAppend(&text, text.empty() ? "" : ", ", s.name, " = ", Evaluate(value, point));
   }
   return text;
+}
+
+std::vector<ir::Affine> JoinedMask(const ir::Instr& instr, const ir::Access& access) {
+  std::vector<ir::Affine> mask = access.mask;
+  const auto join = [&](const ir::Access* other) {
+    if (other == &access || other->shape != access.shape) return;
+    mask.insert(mask.end(), other->mask.begin(), other->mask.end());
+  };
+  const bool pointwise = instr.op != isa::Opcode::kNcMatmul && instr.op != isa::Opcode::kNcTranspose;
+  if (!pointwise) return mask;
+  for (const ir::Access* a : Destinations(instr)) join(a);
+  for (const ir::Access* a : Sources(instr)) join(a);
+  return mask;
 }
 
 int64_t Evaluate(const Linear& l, absl::Span<const int64_t> point) {

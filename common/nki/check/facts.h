@@ -11,7 +11,7 @@
 #include "absl/types/span.h"
 #include "common/nki/check/integer_problem.h"
 #include "common/nki/diagnostic.h"
-#include "common/nki/ir/program.h"
+#include "common/nki/ir/flat.h"
 
 namespace nkiagent::nki::check {
 
@@ -20,39 +20,18 @@ namespace nkiagent::nki::check {
 inline constexpr int kSolverBudget = 400;
 inline constexpr int kProgramBudget = 400'000;
 
-struct LoopFacts {
-  const ir::Loop* loop = nullptr;
-  int parent = -1;  // index into Facts::loops; -1 = kernel level
-  // Its instructions are Facts::instrs[begin, end).
-  size_t begin = 0;
-  size_t end = 0;
-  bool runs = false;  // it and all loops around it have trips
-};
+using LoopFacts = ir::FlatLoop;
+using InstrFacts = ir::FlatInstr;
+using ir::Destinations;
+using ir::SameElements;
+using ir::Sources;
 
-struct InstrFacts {
-  const ir::Instr* instr = nullptr;
-  int loop = -1;  // innermost enclosing loop; -1 = kernel level
-  bool runs = false;
-};
+struct Facts : ir::FlatProgram {
+  explicit Facts(const ir::Program& p) : FlatProgram(p), ranges(ir::SymbolRanges(p)) {}
 
-struct Facts {
-  explicit Facts(const ir::Program& p);
-
-  const ir::Program& program;
   std::vector<ir::Range> ranges;  // of each symbol
-  std::vector<LoopFacts> loops;   // outer before inner
-  std::vector<InstrFacts> instrs;
-  std::vector<int> loop_of_symbol;  // index into loops; -1 for derived symbols
   mutable int boxes_left = kProgramBudget;
 
-  const ir::Tensor& TensorOf(const ir::Access& a) const {
-    return program.tensors[static_cast<size_t>(a.tensor)];
-  }
-  ir::TensorId StorageOf(const ir::Access& a) const { return ir::StorageOf(program, a.tensor); }
-  // Whether loop `inner` is `outer` or lies inside it; -1 is the kernel.
-  bool IsInside(int inner, int outer) const;
-  // The loop whose iterations create the tensor; -1 = kernel level.
-  int ScopeOf(ir::TensorId tensor) const;
   // Range of an affine expression over all iterations, ignoring masks.
   ir::Range RangeOf(const ir::Affine& a, absl::Span<const int64_t> shape) const {
     return ir::RangeOf(a, shape, ranges);
@@ -62,10 +41,6 @@ struct Facts {
   // Whether `instr` can write something: it runs, and the mask of its destination is not always false.
   bool Writes(const InstrFacts& instr, const ir::Access& dst) const;
 };
-
-// The destinations and sources of an instruction that are tiles.
-absl::InlinedVector<const ir::Access*, 2> Destinations(const ir::Instr& instr);
-absl::InlinedVector<const ir::Access*, 4> Sources(const ir::Instr& instr);
 
 // One execution of an instruction as variables of a problem: each loop's trip number and each tile position.
 class Instance {
@@ -90,6 +65,10 @@ class Instance {
   std::map<ir::SymbolId, Linear> symbols_;
   std::vector<int> dims_;
 };
+
+// The conditions under which an element of an operand takes part. With one shape, an element of one operand
+// meets the element of the others at the same position, so a mask on any of them leaves it out of all.
+std::vector<ir::Affine> JoinedMask(const ir::Instr& instr, const ir::Access& access);
 
 int64_t Evaluate(const Linear& l, absl::Span<const int64_t> point);
 

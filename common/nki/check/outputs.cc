@@ -1,4 +1,4 @@
-// What is stored where: outputs, parameters, and reads of memory that nothing wrote.
+// What is stored where: outputs and parameters.
 #include <algorithm>
 #include <cstddef>
 #include <map>
@@ -133,47 +133,6 @@ void CheckParameters(const Facts& facts, Findings& found) {
                                "', which is immutable"),
                   "parameters are read only", "a store",
                   "create a new tensor with buffer=nl.shared_hbm, store into that and return it"));
-    }
-  }
-}
-
-void CheckUndefinedReads(const Facts& facts, Findings& found) {
-  const ir::Program& p = facts.program;
-  // Where each tensor's storage is written, in program order.
-  std::map<ir::TensorId, std::vector<size_t>> writes;
-  for (size_t n = 0; n < facts.instrs.size(); ++n) {
-    if (!facts.instrs[n].runs) continue;
-    for (const ir::Access* a : Destinations(*facts.instrs[n].instr)) writes[facts.StorageOf(*a)].push_back(n);
-  }
-  std::set<ir::TensorId> reported;
-  for (size_t n = 0; n < facts.instrs.size(); ++n) {
-    const InstrFacts& reader = facts.instrs[n];
-    if (!reader.runs) continue;
-    const auto check = [&](ir::TensorId tensor) {
-      const ir::TensorId storage = ir::StorageOf(p, tensor);
-      const ir::Tensor& t = p.tensors[static_cast<size_t>(storage)];
-      if (t.role == ir::TensorRole::kInput || t.role == ir::TensorRole::kConstant) return;
-      // The outermost loop around the reader in whose iterations the tensor lives on: a write anywhere in it
-      // may have happened in an earlier iteration.
-      const int scope = facts.ScopeOf(storage);
-      size_t end = n;
-      for (int l = reader.loop; l != -1 && l != scope; l = facts.loops[static_cast<size_t>(l)].parent) {
-        end = facts.loops[static_cast<size_t>(l)].end;
-      }
-      const std::vector<size_t>& w = writes[storage];
-      if (!w.empty() && w.front() < end) return;
-      if (!reported.insert(storage).second) return;
-      found.push_back(Finding(
-          Severity::kError, "err_tensor_read_before_write", reader.instr->loc,
-          absl::StrCat("'", isa::RowOf(reader.instr->op).name, "' reads ", isa::Name(t.buffer), " tensor '",
-                       t.name, "' ", ShapeText(t.shape), " (created in line ", t.loc.line,
-                       "), but nothing has written it before; its contents are undefined"),
-          "written before it is read", w.empty() ? "never written" : "written later only",
-          "load or compute into it first, or create it with nl.zeros"));
-    };
-    for (const ir::Access* a : Sources(*reader.instr)) {
-      check(a->tensor);
-      if (a->indirect_tensor != ir::kNoTensor) check(a->indirect_tensor);
     }
   }
 }

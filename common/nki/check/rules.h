@@ -36,8 +36,14 @@ void CheckParameters(const Facts& facts, Findings& found);
 // allowed. Warns (loop_carried_dependence) where one iteration reads what another one writes.
 void CheckDependences(const Facts& facts, Findings& found);
 
-// err_tensor_read_before_write: a tensor is read and nothing can have written it before.
+// err_tensor_read_before_write: a tensor is read and nothing can have written it before. Warns
+// (undefined_elements_used) where elements that the writes of a tensor leave out are summed up or stored to
+// an output.
 void CheckUndefinedReads(const Facts& facts, Findings& found);
+
+// Warns (psum_accumulation_broken) where something else writes a PSUM tile between the matmuls that add to
+// it, or starts it anew before the sum was read.
+void CheckAccumulation(const Facts& facts, Findings& found);
 
 // err_sbuf_capacity_exceeded, err_psum_capacity_exceeded: the tiles of one instruction can't fit. Warns
 // (sbuf_spill, psum_spill) where the tiles alive at one point have to be spilled.

@@ -23,6 +23,7 @@ using ir::TensorId;
 using ir::testing::Const;
 using ir::testing::Dim;
 using ir::testing::Imm;
+using ir::testing::Op;
 using ir::testing::ProgramBuilder;
 using ir::testing::Sym;
 using ir::testing::Tile;
@@ -38,14 +39,6 @@ struct Case {
   std::function<void(ProgramBuilder&)> build;
 };
 
-Attrs Op(AluOp op) {
-  Attrs a;
-  a.op0 = op;
-  return a;
-}
-
-void Copy(ProgramBuilder& b, Access dst, Access src) { b.Emit(Opcode::kDmaCopy, {dst}, {src}); }
-
 // Rows of 128 from i * 128 on.
 Access Rows(TensorId id, SymbolId i, int64_t free, std::vector<Affine> mask = {}) {
   return Tile(id, {128, free}, {Sym(i, 128) + Dim(0), Dim(1)}, std::move(mask));
@@ -60,8 +53,8 @@ void RowCopy(ProgramBuilder& b, int64_t rows, int64_t trips, bool masked) {
   if (masked) mask.push_back(Const(rows - 1) - Sym(i, 128) - Dim(0));
   Access tile = b.Whole(t);
   tile.mask = mask;
-  Copy(b, tile, Rows(x, i, 512, mask));
-  Copy(b, Rows(y, i, 512, mask), tile);
+  b.Copy(tile, Rows(x, i, 512, mask));
+  b.Copy(Rows(y, i, 512, mask), tile);
   b.EndLoop();
 }
 
@@ -71,7 +64,7 @@ void WithOutput(ProgramBuilder& b, const std::function<void()>& body) {
   body();
   const TensorId zero = b.Sbuf("zero", {128, 1});
   b.Emit(Opcode::kMemset, {b.Whole(zero)});
-  Copy(b, b.Whole(y), b.Whole(zero));
+  b.Copy(b.Whole(y), b.Whole(zero));
 }
 
 // Sums tiles into one accumulator declared outside an affine loop.
@@ -81,10 +74,10 @@ void Accumulate(ProgramBuilder& b, bool in_place) {
   b.Emit(Opcode::kMemset, {b.Whole(sum)});
   const SymbolId i = b.BeginLoop("i", 4);
   const TensorId t = b.Sbuf("t", {128, 512});
-  Copy(b, b.Whole(t), Rows(x, i, 512));
+  b.Copy(b.Whole(t), Rows(x, i, 512));
   b.Emit(Opcode::kTensorTensor, {b.Whole(sum)}, {b.Whole(in_place ? sum : t), b.Whole(t)}, Op(AluOp::kAdd));
   b.EndLoop();
-  Copy(b, b.Whole(y), b.Whole(sum));
+  b.Copy(b.Whole(y), b.Whole(sum));
 }
 
 void MatmulOverK(ProgramBuilder& b, bool accumulate) {
@@ -94,15 +87,15 @@ void MatmulOverK(ProgramBuilder& b, bool accumulate) {
   b.Emit(Opcode::kMemset, {b.Whole(acc)});
   const SymbolId k = b.BeginLoop("k", 4);
   const TensorId lt = b.Sbuf("lt", {128, 128}), rt = b.Sbuf("rt", {128, 512});
-  Copy(b, b.Whole(lt), Rows(l, k, 128));
-  Copy(b, b.Whole(rt), Rows(r, k, 512));
+  b.Copy(b.Whole(lt), Rows(l, k, 128));
+  b.Copy(b.Whole(rt), Rows(r, k, 512));
   Attrs a;
   a.accumulate = accumulate;
   b.Emit(Opcode::kNcMatmul, {b.Whole(acc)}, {b.Whole(lt), b.Whole(rt)}, a);
   b.EndLoop();
   const TensorId out = b.Sbuf("out", {128, 512});
   b.Emit(Opcode::kTensorCopy, {b.Whole(out)}, {b.Whole(acc)});
-  Copy(b, b.Whole(y), b.Whole(out));
+  b.Copy(b.Whole(y), b.Whole(out));
 }
 
 // Every iteration of a loop stores tile `position(i)` of the output.
@@ -114,7 +107,7 @@ void StoreAt(ProgramBuilder& b, LoopKind kind, int64_t trips, const std::functio
   b.Emit(Opcode::kMemset, {b.Whole(t)});
   Access dst = Tile(y, {128, 4}, {position(i) + Dim(0), Dim(1)});
   if (mask != nullptr) dst.mask = mask(i);
-  Copy(b, dst, b.Whole(t));
+  b.Copy(dst, b.Whole(t));
   b.EndLoop();
 }
 
@@ -126,7 +119,7 @@ void MovingRows(ProgramBuilder& b, int64_t rows) {
   const Access tile = Tile(t, {rows, 4}, {Sym(i, rows) + Dim(0), Dim(1)});
   b.Emit(Opcode::kTensorScalar, {tile}, {tile, Imm(2)}, Op(AluOp::kMultiply));
   b.EndLoop();
-  Copy(b, b.Whole(y), b.Whole(t));
+  b.Copy(b.Whole(y), b.Whole(t));
 }
 
 // t[:, i + 1] = t[:, i] * 2
@@ -137,7 +130,7 @@ void RunningColumns(ProgramBuilder& b, LoopKind kind) {
   const auto column = [&](int64_t shift) { return Tile(t, {128, 1}, {Dim(0), Sym(i) + Const(shift)}); };
   b.Emit(Opcode::kTensorScalar, {column(1)}, {column(0), Imm(2)}, Op(AluOp::kMultiply));
   b.EndLoop();
-  Copy(b, b.Whole(y), b.Whole(t));
+  b.Copy(b.Whole(y), b.Whole(t));
 }
 
 // `count` tiles of [128, free] bytes-by-4, all alive when they are summed up at the end.
@@ -222,8 +215,8 @@ std::vector<Case> Cases() {
          b.Emit(Opcode::kMemset, {b.Whole(t)});
          Access tile = b.Whole(t);
          tile.mask = {Const(99) - Dim(0)};
-         Copy(b, tile, Tile(x, {128, 4}, {Dim(0), Dim(1)}));
-         Copy(b, Tile(y, {128, 4}, {Dim(0), Dim(1)}), tile);
+         b.Copy(tile, Tile(x, {128, 4}, {Dim(0), Dim(1)}));
+         b.Copy(Tile(y, {128, 4}, {Dim(0), Dim(1)}), tile);
        }},
       {"QuadrantsOneByOne", "", 0, [](auto& b) { MovingRows(b, 32); }},
       {"RowsOneByOne", "err_start_partition_not_supported", 2, [](auto& b) { MovingRows(b, 1); }},
@@ -235,7 +228,7 @@ std::vector<Case> Cases() {
        [](auto& b) {
          WithOutput(b, [&] {
            const TensorId x = b.Input("x", {128, 4});
-           Copy(b, b.Whole(x), b.Whole(x));
+           b.Copy(b.Whole(x), b.Whole(x));
          });
        }},
       {"SumInPlace", "", 0, [](auto& b) { Accumulate(b, true); }},
@@ -257,7 +250,7 @@ std::vector<Case> Cases() {
          const SymbolId i = b.BeginLoop("i", 4);
          const TensorId t = b.Sbuf("t", {128, 4});
          b.Emit(Opcode::kMemset, {b.Whole(t)});
-         Copy(b, Tile(y, {128, 4}, {Dim(0), Dim(1)}, {Sym(i) - Const(3)}), b.Whole(t));
+         b.Copy(Tile(y, {128, 4}, {Dim(0), Dim(1)}, {Sym(i) - Const(3)}), b.Whole(t));
          b.EndLoop();
        }},
       {"ProgramsStoreTheirOwnRows", "", 0,
@@ -270,7 +263,7 @@ std::vector<Case> Cases() {
          const TensorId t = b.Sbuf("t", {128, 16});
          b.Emit(Opcode::kMemset, {b.Whole(t)});
          const SymbolId i = b.BeginLoop("i", 4), j = b.BeginLoop("j", 4);
-         Copy(b, Tile(y, {128, 16}, {Sym(i, 128) + Dim(0), Sym(j, 16) + Dim(1)}), b.Whole(t));
+         b.Copy(Tile(y, {128, 16}, {Sym(i, 128) + Dim(0), Sym(j, 16) + Dim(1)}), b.Whole(t));
          b.EndLoop();
          b.EndLoop();
        }},
@@ -281,26 +274,26 @@ std::vector<Case> Cases() {
          b.Emit(Opcode::kMemset, {b.Whole(t)});
          b.BeginLoop("i", 4);
          const SymbolId j = b.BeginLoop("j", 4);
-         Copy(b, Tile(y, {128, 16}, {Dim(0), Sym(j, 16) + Dim(1)}), b.Whole(t));
+         b.Copy(Tile(y, {128, 16}, {Dim(0), Sym(j, 16) + Dim(1)}), b.Whole(t));
          b.EndLoop();
          b.EndLoop();
        }},
       {"ReadOfATileNeverWritten", "err_tensor_read_before_write", 1,
        [](auto& b) {
          const TensorId y = b.Output("y", {128, 4});
-         Copy(b, b.Whole(y), b.Whole(b.Sbuf("t", {128, 4})));
+         b.Copy(b.Whole(y), b.Whole(b.Sbuf("t", {128, 4})));
        }},
       {"ReadBeforeTheOnlyWrite", "err_tensor_read_before_write", 1,
        [](auto& b) {
          const TensorId y = b.Output("y", {128, 4}), t = b.Sbuf("t", {128, 4});
-         Copy(b, b.Whole(y), b.Whole(t));
+         b.Copy(b.Whole(y), b.Whole(t));
          b.Emit(Opcode::kMemset, {b.Whole(t)});
        }},
       {"ReadOfWhatTheLastIterationWrote", "", 0,
        [](auto& b) {
          const TensorId y = b.Output("y", {512, 4}), t = b.Sbuf("t", {128, 4});
          const SymbolId i = b.BeginLoop("i", 4, LoopKind::kSequential);
-         Copy(b, Rows(y, i, 4), b.Whole(t));
+         b.Copy(Rows(y, i, 4), b.Whole(t));
          b.Emit(Opcode::kMemset, {b.Whole(t)});
          b.EndLoop();
        }},
@@ -309,7 +302,9 @@ std::vector<Case> Cases() {
       {"SbufSpills", "sbuf_spill", 12, [](auto& b) { ManyTiles(b, 12, 4096, true); }},
       {"SbufReused", "", 0, [](auto& b) { ManyTiles(b, 40, 4096, false); }},
       {"TilesOfOneInstructionFit", "", 0, [](auto& b) { SumOfTwo(b, 15000); }},
-      {"TilesOfOneInstructionDoNotFit", "err_sbuf_capacity_exceeded", 3, [](auto& b) { SumOfTwo(b, 15100); }},
+      // 192 KiB, of which the compiler keeps 16 KiB for itself: the sum may take the place of an operand.
+      {"TilesOfOneInstructionFitTheHardware", "", 0, [](auto& b) { SumOfTwo(b, 16384); }},
+      {"TilesOfOneInstructionDoNotFit", "err_sbuf_capacity_exceeded", 3, [](auto& b) { SumOfTwo(b, 16400); }},
       {"PsumTilesOfOneInstructionDoNotFit", "err_psum_capacity_exceeded", 2,
        [](auto& b) {
          WithOutput(b, [&] {
@@ -323,8 +318,8 @@ std::vector<Case> Cases() {
       {"IllegalInstruction", "err_num_partition_exceed_arch_limit", 1,
        [](auto& b) {
          const TensorId x = b.Input("x", {256, 4}), y = b.Output("y", {256, 4}), t = b.Sbuf("t", {256, 4});
-         Copy(b, b.Whole(t), b.Whole(x));
-         Copy(b, b.Whole(y), b.Whole(t));
+         b.Copy(b.Whole(t), b.Whole(x));
+         b.Copy(b.Whole(y), b.Whole(t));
        }},
   };
 }
@@ -378,7 +373,7 @@ TEST(RuleMessages, CapacityNamesTheLargestTiles) {
   const std::string message = FirstMessage([](auto& b) { ManyTiles(b, 12, 4096, true); });
   EXPECT_THAT(message, HasSubstr("need 196608 bytes of each sbuf partition; 180224 are available"));
   EXPECT_THAT(message, HasSubstr("'t0' [128, 4096] float32 (line 1, 16384 bytes)"));
-  EXPECT_THAT(FirstMessage([](auto& b) { SumOfTwo(b, 15100); }), HasSubstr("GCA046"));
+  EXPECT_THAT(FirstMessage([](auto& b) { SumOfTwo(b, 16400); }), HasSubstr("GCA046"));
 }
 
 std::set<std::string> RulesOf(const std::function<void(ProgramBuilder&)>& build) {
@@ -426,7 +421,7 @@ TEST(Check, TakesAnyProgramThatParses) {
   b.Emit(Opcode::kTensorTensor, {Tile(acc, {128, 4}, {Sym(i), Dim(0), Dim(1)})},
          {Tile(acc, {128, 4}, {Sym(i), Dim(0), Dim(1)}), Tile(acc, {128, 4}, {Const(0), Dim(0), Dim(1)})},
          Op(AluOp::kAdd));
-  Copy(b, Rows(z, i, 4), Tile(acc, {128, 4}, {Sym(i), Dim(0), Dim(1)}, {Sym(i) - Dim(1)}));
+  b.Copy(Rows(z, i, 4), Tile(acc, {128, 4}, {Sym(i), Dim(0), Dim(1)}, {Sym(i) - Dim(1)}));
   static_cast<void>(q);
   const std::string bytes = ir::Serialize(b.Build());
   std::mt19937 rng(11);

@@ -117,7 +117,7 @@ std::vector<Diagnostic> CheckTensor(const Tensor& tensor) {
   int64_t bytes = isa::SizeOf(tensor.dtype);
   for (size_t k = axis + 1; k < tensor.shape.size(); ++k) bytes *= tensor.shape[k];
   const int64_t most = tensor.buffer == isa::Buffer::kPsum ? int64_t{isa::kPsumBanks} * isa::kPsumBankBytes
-                                                           : int64_t{isa::kSbufUsableBytesPerPartition};
+                                                           : int64_t{isa::kSbufBytesPerPartition};
   if (bytes > most) {
     report("err_size_of_dimension_exceed_arch_limit",
            absl::StrCat("one tile of tensor '", tensor.name, "' ", legality::ShapeText(tensor.shape), " ",

@@ -568,7 +568,7 @@ TEST(TensorLegality, OneTileFitsItsMemory) {
   EXPECT_EQ(CheckTensor(t)[0].rule, "err_size_of_dimension_exceed_arch_limit");
   t.buffer = isa::Buffer::kSbuf;
   EXPECT_THAT(CheckTensor(t), IsEmpty());
-  t.shape = {128, 176 * 256 + 1};
+  t.shape = {128, isa::kSbufBytesPerPartition / 4 + 1};
   EXPECT_EQ(CheckTensor(t).size(), 1u);
 }
 

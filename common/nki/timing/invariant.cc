@@ -2,26 +2,17 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <memory>
-#include <utility>
+
+#include "common/nki/ir/flat.h"
 
 namespace nkiagent::nki::timing {
 namespace {
 
-struct LoopSpan {
-  const ir::Loop* loop = nullptr;
-  int parent = -1;
-  size_t begin = 0, end = 0;  // instructions [begin, end)
-};
-
 class Finder {
  public:
-  explicit Finder(const ir::Program& p) : p_(p), writers_(p.tensors.size()), depends_(p.symbols.size()) {
-    Flatten(p.body, -1);
-    for (size_t n = 0; n < instrs_.size(); ++n) {
-      for (const ir::Operand& o : instrs_[n].first->dst) {
-        if (const auto* a = std::get_if<ir::Access>(&o)) writers_[Storage(*a)].push_back(n);
-      }
+  explicit Finder(const ir::Program& p) : flat_(p), writers_(p.tensors.size()), depends_(p.symbols.size()) {
+    for (size_t n = 0; n < flat_.instrs.size(); ++n) {
+      for (const ir::Access* a : ir::Destinations(*flat_.instrs[n].instr)) writers_[Storage(*a)].push_back(n);
     }
     for (size_t s = 0; s < p.symbols.size(); ++s) {
       if (p.symbols[s].kind == ir::SymbolKind::kLoop) {
@@ -38,11 +29,11 @@ class Finder {
   }
 
   std::vector<int> Run() {
-    std::vector<int> depths(instrs_.size(), 0);
+    std::vector<int> depths(flat_.instrs.size(), 0);
     // In program order, so that a source that has moved out already no longer counts as written in the loop.
-    for (size_t n = 0; n < instrs_.size(); ++n) {
-      for (int l = instrs_[n].second; l != -1; l = loops_[static_cast<size_t>(l)].parent) {
-        if (!IsInvariant(n, loops_[static_cast<size_t>(l)], depths)) break;
+    for (size_t n = 0; n < flat_.instrs.size(); ++n) {
+      for (int l = flat_.instrs[n].loop; l != -1; l = flat_.ParentOf(l)) {
+        if (!IsInvariant(n, flat_.loops[static_cast<size_t>(l)], depths)) break;
         ++depths[n];
       }
     }
@@ -50,21 +41,7 @@ class Finder {
   }
 
  private:
-  void Flatten(const std::vector<ir::Node>& body, int parent) {
-    for (const ir::Node& node : body) {
-      if (const auto* instr = std::get_if<ir::Instr>(&node.item)) {
-        instrs_.emplace_back(instr, parent);
-        continue;
-      }
-      const ir::Loop& loop = *std::get<std::unique_ptr<ir::Loop>>(node.item);
-      const auto index = static_cast<int>(loops_.size());
-      loops_.push_back({&loop, parent, instrs_.size(), 0});
-      Flatten(loop.body, index);
-      loops_[static_cast<size_t>(index)].end = instrs_.size();
-    }
-  }
-
-  size_t Storage(const ir::Access& a) const { return static_cast<size_t>(ir::StorageOf(p_, a.tensor)); }
+  size_t Storage(const ir::Access& a) const { return static_cast<size_t>(flat_.StorageOf(a)); }
 
   bool DependsOn(const ir::Affine& a, ir::SymbolId symbol) const {
     return std::any_of(a.terms.begin(), a.terms.end(), [&](const ir::Affine::Term& t) {
@@ -80,17 +57,17 @@ class Finder {
   }
 
   // How many loops from the instruction's own outwards until `l`, both counted.
-  int LevelOf(size_t n, const LoopSpan& l) const {
+  int LevelOf(size_t n, const ir::FlatLoop& l) const {
     int level = 1;
-    for (int k = instrs_[n].second; loops_[static_cast<size_t>(k)].loop != l.loop;
-         k = loops_[static_cast<size_t>(k)].parent) {
+    for (int k = flat_.instrs[n].loop; flat_.loops[static_cast<size_t>(k)].loop != l.loop;
+         k = flat_.ParentOf(k)) {
       ++level;
     }
     return level;
   }
 
-  bool IsInvariant(size_t n, const LoopSpan& l, const std::vector<int>& depths) const {
-    const ir::Instr& instr = *instrs_[n].first;
+  bool IsInvariant(size_t n, const ir::FlatLoop& l, const std::vector<int>& depths) const {
+    const ir::Instr& instr = *flat_.instrs[n].instr;
     const isa::Row& row = isa::RowOf(instr.op);
     if (row.cost == isa::Cost::kDma || instr.op == isa::Opcode::kRng || instr.op == isa::Opcode::kDropout ||
         instr.op == isa::Opcode::kTensorCopyPredicated || instr.attrs.accumulate ||
@@ -115,9 +92,7 @@ class Finder {
     return true;
   }
 
-  const ir::Program& p_;
-  std::vector<std::pair<const ir::Instr*, int>> instrs_;
-  std::vector<LoopSpan> loops_;
+  const ir::FlatProgram flat_;
   std::vector<std::vector<size_t>> writers_;        // of each storage
   std::vector<std::vector<ir::SymbolId>> depends_;  // loop symbols behind each symbol, sorted
 };

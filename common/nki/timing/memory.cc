@@ -3,9 +3,10 @@
 #include <algorithm>
 #include <cstddef>
 #include <memory>
-#include <tuple>
 #include <utility>
 
+#include "common/nki/ir/flat.h"
+#include "common/nki/ir/liveness.h"
 #include "common/nki/ir/saturate.h"
 #include "common/nki/timing/machine.h"
 
@@ -32,123 +33,50 @@ void Later(Memory::Ready& ready, double time, int64_t slice) {
 
 bool Same(const Region& a, const Region& b) { return a.view == b.view && a.axes == b.axes; }
 
-struct FlatLoop {
-  ir::SymbolId symbol = -1;
-  int parent = -1;
-  size_t begin = 0, end = 0;  // instructions [begin, end)
-};
+// The footprint of what is alive of a tensor.
+int64_t FootprintOf(const ir::Program& p, const ir::LiveTile& tile) {
+  const ir::Tensor& t = p.tensors[static_cast<size_t>(tile.storage)];
+  int64_t blocks = 1;
+  for (size_t k = 0; k < static_cast<size_t>(t.partition_axis); ++k) blocks *= t.shape[k];
+  return Footprint(t) / blocks * tile.blocks;
+}
 
-// Instruction n reads at position 2n and writes at 2n + 1, so that a result may take the place of an operand
-// that ends.
-struct Life {
-  size_t begin = SIZE_MAX;
-  size_t end = 0;       // inclusive
-  bool loaded = false;  // by DMA
-};
+// Tiles alive with their footprints (bytes per partition) as costs.
+std::vector<ir::LiveTile> TilesOf(const ir::FlatProgram& flat, isa::Buffer buffer) {
+  std::vector<ir::LiveTile> tiles = ir::LiveTiles(flat, buffer);
+  for (ir::LiveTile& t : tiles) t.cost = FootprintOf(flat.program, t);
+  return tiles;
+}
 
-class LifeFinder {
- public:
-  explicit LifeFinder(const ir::Program& p) : p_(p), renewing_(RenewingLoops(p)), lives_(p.tensors.size()) {
-    Flatten(p.body, -1);
-    for (size_t n = 0; n < instrs_.size(); ++n) Use(n);
+std::vector<bool> LoadedByDma(const ir::FlatProgram& flat) {
+  std::vector<bool> loaded(flat.program.tensors.size(), false);
+  for (const ir::FlatInstr& i : flat.instrs) {
+    if (isa::RowOf(i.instr->op).cost != isa::Cost::kDma) continue;
+    for (const ir::Access* a : ir::Destinations(*i.instr))
+      loaded[static_cast<size_t>(flat.StorageOf(*a))] = true;
   }
-  const std::vector<Life>& lives() const { return lives_; }
-  size_t instr_count() const { return instrs_.size(); }
-  // The instructions [first, second) of the innermost loop around one of them.
-  std::pair<size_t, size_t> LoopAround(size_t n) const {
-    const int l = instrs_[n].second;
-    if (l == -1) return {0, instrs_.size()};
-    return {loops_[static_cast<size_t>(l)].begin, loops_[static_cast<size_t>(l)].end};
-  }
-
- private:
-  void Flatten(const std::vector<ir::Node>& body, int parent) {
-    for (const ir::Node& node : body) {
-      if (const auto* instr = std::get_if<ir::Instr>(&node.item)) {
-        instrs_.emplace_back(instr, parent);
-        continue;
-      }
-      const ir::Loop& loop = *std::get<std::unique_ptr<ir::Loop>>(node.item);
-      const auto index = static_cast<int>(loops_.size());
-      loops_.push_back({loop.symbol, parent, instrs_.size(), 0});
-      Flatten(loop.body, index);
-      loops_[static_cast<size_t>(index)].end = instrs_.size();
-    }
-  }
-
-  // A tensor is in use from its first to its last instruction, and through loops that lie inside its scope.
-  void Use(size_t n) {
-    const auto& [instr, parent] = instrs_[n];
-    const auto use = [&, instr = instr, loop = parent](const ir::Operand& o, bool written) {
-      const auto* a = std::get_if<ir::Access>(&o);
-      if (a == nullptr) return;
-      const auto id = static_cast<size_t>(ir::StorageOf(p_, a->tensor));
-      // Clearing an accumulator writes nothing.
-      const bool clears = instr->op == isa::Opcode::kMemset && instr->attrs.value == 0;
-      if (clears && p_.tensors[id].buffer == isa::Buffer::kPsum) return;
-      size_t begin = 2 * n + (written ? 1 : 0), end = begin;
-      for (int l = loop; l != -1 && loops_[static_cast<size_t>(l)].symbol != renewing_[id];
-           l = loops_[static_cast<size_t>(l)].parent) {
-        begin = std::min(begin, 2 * loops_[static_cast<size_t>(l)].begin + 1);
-        end = std::max(end, 2 * loops_[static_cast<size_t>(l)].end - 1);
-      }
-      Life& life = lives_[id];
-      life.begin = std::min(life.begin, begin);
-      life.end = std::max(life.end, end);
-      life.loaded = life.loaded || (written && isa::RowOf(instr->op).cost == isa::Cost::kDma);
-    };
-    for (const ir::Operand& o : instr->dst) use(o, true);
-    for (const ir::Operand& o : instr->src) use(o, false);
-  }
-
-  const ir::Program& p_;
-  const std::vector<ir::SymbolId> renewing_;
-  std::vector<std::pair<const ir::Instr*, int>> instrs_;
-  std::vector<FlatLoop> loops_;
-  std::vector<Life> lives_;
-};
-
-struct Peak {
-  int64_t bytes = 0;
-  size_t position = 0;
-};
-
-Peak PeakOf(const ir::Program& p, const LifeFinder& finder, isa::Buffer buffer) {
-  const std::vector<Life>& lives = finder.lives();
-  std::vector<int64_t> change(2 * finder.instr_count() + 2, 0);
-  for (size_t id = 0; id < p.tensors.size(); ++id) {
-    if (p.tensors[id].buffer != buffer || lives[id].begin == SIZE_MAX) continue;
-    change[lives[id].begin] += Footprint(p.tensors[id]);
-    change[lives[id].end + 1] -= Footprint(p.tensors[id]);
-  }
-  Peak peak;
-  int64_t now = 0;
-  for (size_t at = 0; at < change.size(); ++at) {
-    now += change[at];
-    if (now > peak.bytes) peak = {now, at};
-  }
-  return peak;
+  return loaded;
 }
 
 // Hands out what a memory has left over its peak use, tile by tile.
-void Grant(const ir::Program& p, const LifeFinder& finder, isa::Buffer buffer, int64_t capacity, int most,
+void Grant(const ir::FlatProgram& flat, isa::Buffer buffer, int64_t capacity, int most,
            std::vector<int>& counts) {
-  const std::vector<Life>& lives = finder.lives();
-  const std::vector<ir::SymbolId> renewing = RenewingLoops(p);
-  std::vector<size_t> renewed;
-  for (size_t id = 0; id < p.tensors.size(); ++id) {
-    const bool used = p.tensors[id].buffer == buffer && lives[id].begin != SIZE_MAX;
-    if (used && renewing[id] != -1) renewed.push_back(id);
+  const std::vector<ir::SymbolId> renewing = RenewingLoops(flat.program);
+  const std::vector<bool> loaded = LoadedByDma(flat);
+  const std::vector<ir::LiveTile> tiles = TilesOf(flat, buffer);
+  int64_t left = capacity - ir::PeakOf(tiles).cost;
+  std::vector<ir::LiveTile> renewed;
+  for (const ir::LiveTile& t : tiles) {
+    if (renewing[static_cast<size_t>(t.storage)] != -1) renewed.push_back(t);
   }
-  int64_t left = capacity - PeakOf(p, finder, buffer).bytes;
-  std::stable_sort(renewed.begin(), renewed.end(),
-                   [&](size_t a, size_t b) { return lives[a].loaded > lives[b].loaded; });
+  std::stable_sort(renewed.begin(), renewed.end(), [&](const ir::LiveTile& a, const ir::LiveTile& b) {
+    return loaded[static_cast<size_t>(a.storage)] > loaded[static_cast<size_t>(b.storage)];
+  });
   for (int round = 1; round < most; ++round) {
-    for (const size_t id : renewed) {
-      const int64_t bytes = Footprint(p.tensors[id]);
-      if (bytes > left) continue;
-      left -= bytes;
-      ++counts[id];
+    for (const ir::LiveTile& t : renewed) {
+      if (t.cost > left) continue;
+      left -= t.cost;
+      ++counts[static_cast<size_t>(t.storage)];
     }
   }
 }
@@ -207,37 +135,32 @@ std::vector<ir::SymbolId> RenewingLoops(const ir::Program& program) {
 
 std::vector<int> BufferCounts(const ir::Program& program) {
   std::vector<int> counts(program.tensors.size(), 1);
-  const LifeFinder finder(program);
-  Grant(program, finder, isa::Buffer::kSbuf, isa::kSbufUsableBytesPerPartition, kMaxSbufCopies, counts);
-  Grant(program, finder, isa::Buffer::kPsum, int64_t{isa::kPsumBanks} * isa::kPsumBankBytes, kMaxPsumCopies,
-        counts);
+  const ir::FlatProgram flat(program);
+  Grant(flat, isa::Buffer::kSbuf, isa::kSbufUsableBytesPerPartition, kMaxSbufCopies, counts);
+  Grant(flat, isa::Buffer::kPsum, int64_t{isa::kPsumBanks} * isa::kPsumBankBytes, kMaxPsumCopies, counts);
   return counts;
 }
 
 double PeakBytes(const ir::Program& program, isa::Buffer buffer) {
-  return isa::kMaxPartitions * static_cast<double>(PeakOf(program, LifeFinder(program), buffer).bytes);
+  const ir::FlatProgram flat(program);
+  return isa::kMaxPartitions * static_cast<double>(ir::PeakOf(TilesOf(flat, buffer)).cost);
 }
 
 Spill SpillOf(const ir::Program& program) {
-  const LifeFinder finder(program);
-  const Peak peak = PeakOf(program, finder, isa::Buffer::kSbuf);
-  int64_t excess = peak.bytes - isa::kSbufUsableBytesPerPartition;
+  const ir::FlatProgram flat(program);
+  const std::vector<ir::LiveTile> tiles = TilesOf(flat, isa::Buffer::kSbuf);
+  const ir::LivePeak peak = ir::PeakOf(tiles);
+  int64_t excess = peak.cost - isa::kSbufUsableBytesPerPartition;
   Spill spill;
   if (excess <= 0) return spill;
-  std::tie(spill.begin, spill.end) = finder.LoopAround(peak.position / 2);
+  const int loop = flat.instrs[std::min(peak.position / 2, flat.instrs.size() - 1)].loop;
+  spill.begin = loop == -1 ? 0 : flat.loops[static_cast<size_t>(loop)].begin;
+  spill.end = loop == -1 ? flat.instrs.size() : flat.loops[static_cast<size_t>(loop)].end;
   // The fewest tiles that make room.
-  std::vector<const ir::Tensor*> alive;
-  for (size_t id = 0; id < program.tensors.size(); ++id) {
-    const Life& life = finder.lives()[id];
-    const bool there = life.begin <= peak.position && peak.position <= life.end;
-    if (there && program.tensors[id].buffer == isa::Buffer::kSbuf) alive.push_back(&program.tensors[id]);
-  }
-  std::stable_sort(alive.begin(), alive.end(),
-                   [](const ir::Tensor* a, const ir::Tensor* b) { return Footprint(*a) > Footprint(*b); });
-  for (const ir::Tensor* t : alive) {
+  for (const ir::LiveTile& t : ir::AliveAt(tiles, peak.position)) {
     if (excess <= 0) break;
-    excess -= Footprint(*t);
-    spill.bytes += isa::kMaxPartitions * static_cast<double>(Footprint(*t));
+    excess -= t.cost;
+    spill.bytes += isa::kMaxPartitions * static_cast<double>(t.cost);
   }
   return spill;
 }

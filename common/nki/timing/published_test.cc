@@ -25,19 +25,13 @@ using ir::testing::Const;
 using ir::testing::Dim;
 using ir::testing::Imm;
 using ir::testing::None;
+using ir::testing::Op;
 using ir::testing::ProgramBuilder;
 using ir::testing::Sym;
 using ir::testing::Tile;
 using isa::AluOp;
 using isa::DType;
 using isa::Opcode;
-
-Attrs Op(AluOp op0, AluOp op1 = AluOp::kNone) {
-  Attrs a;
-  a.op0 = op0;
-  a.op1 = op1;
-  return a;
-}
 
 // ---- bf16 matmul [4096, 8192] x [8192, 8192], the left side given transposed
 
@@ -51,8 +45,6 @@ struct Matrices {
         result(b.Output("result", {kM, kN}, DType::kBFloat16)) {}
   TensorId lhs, rhs, result;
 };
-
-void Copy(ProgramBuilder& b, Access dst, Access src) { b.Emit(Opcode::kDmaCopy, {dst}, {src}); }
 
 // A [rows, columns] tile of an HBM matrix.
 Access At(TensorId id, Affine row, Affine column, int64_t rows, int64_t columns) {
@@ -73,7 +65,7 @@ void Multiply(ProgramBuilder& b, TensorId psum, Access stationary, Access moving
 void StoreResult(ProgramBuilder& b, const Matrices& x, TensorId psum, Affine row, Affine column) {
   const TensorId out = b.Sbuf("res_sb", {kTileM, kTileN}, DType::kBFloat16);
   b.Emit(Opcode::kTensorCopy, {b.Whole(out)}, {b.Whole(psum)});
-  Copy(b, At(x.result, row, column, kTileM, kTileN), b.Whole(out));
+  b.Copy(At(x.result, row, column, kTileM, kTileN), b.Whole(out));
 }
 
 TensorId ZeroPsum(ProgramBuilder& b) {
@@ -89,8 +81,8 @@ void TiledMatmul(ProgramBuilder& b) {
   const SymbolId k = b.BeginLoop("k", kK / kTileK);
   const TensorId l = b.Sbuf("lhsT_tile", {kTileK, kTileM}, DType::kBFloat16);
   const TensorId r = b.Sbuf("rhs_tile", {kTileK, kTileN}, DType::kBFloat16);
-  Copy(b, b.Whole(l), At(x.lhs, Sym(k, kTileK), Sym(m, kTileM), kTileK, kTileM));
-  Copy(b, b.Whole(r), At(x.rhs, Sym(k, kTileK), Sym(n, kTileN), kTileK, kTileN));
+  b.Copy(b.Whole(l), At(x.lhs, Sym(k, kTileK), Sym(m, kTileM), kTileK, kTileM));
+  b.Copy(b.Whole(r), At(x.rhs, Sym(k, kTileK), Sym(n, kTileN), kTileK, kTileN));
   Multiply(b, psum, b.Whole(l), b.Whole(r));
   b.EndLoop();
   StoreResult(b, x, psum, Sym(m, kTileM), Sym(n, kTileN));
@@ -104,12 +96,12 @@ void StripedMatmul(ProgramBuilder& b, int64_t blocks_m, int64_t blocks_n) {
   const SymbolId m = b.BeginLoop("m", kM / block_m);
   const TensorId l = b.Sbuf("lhsT_tiles", {kK / kTileK, kTileK, block_m}, DType::kBFloat16, 1);
   const SymbolId kl = b.BeginLoop("kl", kK / kTileK);
-  Copy(b, Block(l, Sym(kl), Const(0), block_m), At(x.lhs, Sym(kl, kTileK), Sym(m, block_m), kTileK, block_m));
+  b.Copy(Block(l, Sym(kl), Const(0), block_m), At(x.lhs, Sym(kl, kTileK), Sym(m, block_m), kTileK, block_m));
   b.EndLoop();
   const SymbolId n = b.BeginLoop("n", kN / block_n);
   const TensorId r = b.Sbuf("rhs_tiles", {kK / kTileK, kTileK, block_n}, DType::kBFloat16, 1);
   const SymbolId kr = b.BeginLoop("kr", kK / kTileK);
-  Copy(b, Block(r, Sym(kr), Const(0), block_n), At(x.rhs, Sym(kr, kTileK), Sym(n, block_n), kTileK, block_n));
+  b.Copy(Block(r, Sym(kr), Const(0), block_n), At(x.rhs, Sym(kr, kTileK), Sym(n, block_n), kTileK, block_n));
   b.EndLoop();
   const SymbolId bm = b.BeginLoop("bm", blocks_m), bn = b.BeginLoop("bn", blocks_n);
   const TensorId psum = ZeroPsum(b);
@@ -137,14 +129,14 @@ void FullyBlockedMatmul(ProgramBuilder& b) {
   const SymbolId k = b.BeginLoop("k", kK / kTileK / kBk, LoopKind::kSequential);
   const TensorId r = b.Sbuf("rhs_tiles", {kBk, kTileK, kBlockN}, DType::kBFloat16, 1);
   const SymbolId bkr = b.BeginLoop("bk_r", kBk);
-  Copy(b, Block(r, Sym(bkr), Const(0), kBlockN),
-       At(x.rhs, Sym(k, kBk * kTileK) + Sym(bkr, kTileK), Sym(n, kBlockN), kTileK, kBlockN));
+  b.Copy(Block(r, Sym(bkr), Const(0), kBlockN),
+         At(x.rhs, Sym(k, kBk * kTileK) + Sym(bkr, kTileK), Sym(n, kBlockN), kTileK, kBlockN));
   b.EndLoop();
   const SymbolId m = b.BeginLoop("m", kM / kBlockM);
   const TensorId l = b.Sbuf("lhsT_tiles", {kBk, kTileK, kBlockM}, DType::kBFloat16, 1);
   const SymbolId bkl = b.BeginLoop("bk_l", kBk);
-  Copy(b, Block(l, Sym(bkl), Const(0), kBlockM),
-       At(x.lhs, Sym(k, kBk * kTileK) + Sym(bkl, kTileK), Sym(m, kBlockM), kTileK, kBlockM));
+  b.Copy(Block(l, Sym(bkl), Const(0), kBlockM),
+         At(x.lhs, Sym(k, kBk * kTileK) + Sym(bkl, kTileK), Sym(m, kBlockM), kTileK, kBlockM));
   b.EndLoop();
   const SymbolId bn = b.BeginLoop("bn", kBn), bm = b.BeginLoop("bm", kBm);
   const TensorId psum = ZeroPsum(b);
@@ -163,8 +155,8 @@ void FullyBlockedMatmul(ProgramBuilder& b) {
   b.Emit(Opcode::kTensorCopy, {Tile(packed, {kTileM, kTileN}, {Dim(0), Sym(sbn, kTileN) + Dim(1)})},
          {tile(Sym(sm), Sym(sbm), Sym(sbn))});
   b.EndLoop();
-  Copy(b, At(x.result, Sym(sm, kBlockM) + Sym(sbm, kTileM), Sym(n, kBlockN), kTileM, kBlockN),
-       b.Whole(packed));
+  b.Copy(At(x.result, Sym(sm, kBlockM) + Sym(sbm, kTileM), Sym(n, kBlockN), kTileM, kBlockN),
+         b.Whole(packed));
 }
 
 // ---- Mamba: batch 1, 4096 channels, 16 states, fp32
@@ -192,11 +184,11 @@ void MambaStep(ProgramBuilder& b, const Mamba& x, SymbolId channel, SymbolId sta
     a = *a_tile;
   } else {
     a = b.Sbuf("A_i", {128, 1});
-    Copy(b, b.Whole(a), At(x.a, Sym(channel, 128), Sym(state), 128, 1));
+    b.Copy(b.Whole(a), At(x.a, Sym(channel, 128), Sym(state), 128, 1));
   }
   const auto broadcast = [&](const char* name, TensorId source) {
     const TensorId row = b.Sbuf(name, {1, length}), wide = tile("bcast");
-    Copy(b, b.Whole(row), At(source, Sym(state), from, 1, length));
+    b.Copy(b.Whole(row), At(source, Sym(state), from, 1, length));
     b.Emit(Opcode::kPartitionBroadcast, {b.Whole(wide)}, {b.Whole(row)});
     return wide;
   };
@@ -229,14 +221,14 @@ void MambaV1(ProgramBuilder& b, int64_t sequence) {
   const SymbolId state = b.BeginLoop("i_state", kStates),
                  channel = b.BeginLoop("i_channel_tile", kChannels / 128);
   const TensorId delta = b.Sbuf("delta_i", {128, sequence}), u = b.Sbuf("u_i", {128, sequence});
-  Copy(b, b.Whole(delta), At(x.delta, Sym(channel, 128), Const(0), 128, sequence));
-  Copy(b, b.Whole(u), At(x.u, Sym(channel, 128), Const(0), 128, sequence));
+  b.Copy(b.Whole(delta), At(x.delta, Sym(channel, 128), Const(0), 128, sequence));
+  b.Copy(b.Whole(u), At(x.u, Sym(channel, 128), Const(0), 128, sequence));
   MambaStep(b, x, channel, state, b.Whole(delta), b.Whole(u), Const(0), sequence,
             Block(sum, Sym(channel), Const(0), sequence));
   b.EndLoop();
   b.EndLoop();
   const SymbolId s = b.BeginLoop("s", kChannels / 128);
-  Copy(b, At(x.output, Sym(s, 128), Const(0), 128, sequence), Block(sum, Sym(s), Const(0), sequence));
+  b.Copy(At(x.output, Sym(s, 128), Const(0), 128, sequence), Block(sum, Sym(s), Const(0), sequence));
   b.EndLoop();
 }
 
@@ -247,14 +239,14 @@ void MambaV2(ProgramBuilder& b, int64_t sequence, int64_t length) {
   const TensorId sum = b.Sbuf("scanC_accum", {128, sequence});
   b.Emit(Opcode::kMemset, {b.Whole(sum)});
   const TensorId delta = b.Sbuf("delta_i", {128, sequence}), u = b.Sbuf("u_i", {128, sequence});
-  Copy(b, b.Whole(delta), At(x.delta, Sym(channel, 128), Const(0), 128, sequence));
-  Copy(b, b.Whole(u), At(x.u, Sym(channel, 128), Const(0), 128, sequence));
+  b.Copy(b.Whole(delta), At(x.delta, Sym(channel, 128), Const(0), 128, sequence));
+  b.Copy(b.Whole(u), At(x.u, Sym(channel, 128), Const(0), 128, sequence));
   const SymbolId state = b.BeginLoop("i_state", kStates);
   if (length == sequence) {
     MambaStep(b, x, channel, state, b.Whole(delta), b.Whole(u), Const(0), sequence, b.Whole(sum));
   } else {
     const TensorId a = b.Sbuf("A_i", {128, 1}), last = b.Sbuf("scan_init", {128, 1});
-    Copy(b, b.Whole(a), At(x.a, Sym(channel, 128), Sym(state), 128, 1));
+    b.Copy(b.Whole(a), At(x.a, Sym(channel, 128), Sym(state), 128, 1));
     b.Emit(Opcode::kMemset, {b.Whole(last)});
     for (int64_t from = 0; from < sequence; from += length) {
       const auto piece = [&](TensorId id) { return Tile(id, {128, length}, {Dim(0), Const(from) + Dim(1)}); };
@@ -262,7 +254,7 @@ void MambaV2(ProgramBuilder& b, int64_t sequence, int64_t length) {
     }
   }
   b.EndLoop();
-  Copy(b, At(x.output, Sym(channel, 128), Const(0), 128, sequence), b.Whole(sum));
+  b.Copy(At(x.output, Sym(channel, 128), Const(0), 128, sequence), b.Whole(sum));
 }
 
 struct Published {

@@ -25,6 +25,7 @@ using ir::testing::Const;
 using ir::testing::Dim;
 using ir::testing::Imm;
 using ir::testing::None;
+using ir::testing::Op;
 using ir::testing::ProgramBuilder;
 using ir::testing::Sym;
 using ir::testing::Tile;
@@ -43,13 +44,6 @@ Estimate EstimateOf(const std::function<void(ProgramBuilder&)>& build, const Tim
 }
 
 double Busy(const Estimate& e, Engine engine) { return e.busy_us[static_cast<size_t>(engine)]; }
-
-Attrs Op(AluOp op0, AluOp op1 = AluOp::kNone) {
-  Attrs a;
-  a.op0 = op0;
-  a.op1 = op1;
-  return a;
-}
 
 // Cycles of one instruction on its engine.
 double CyclesOf(const std::function<void(ProgramBuilder&)>& build) {

@@ -15,6 +15,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/nki/ir/program.h"
@@ -28,6 +29,13 @@ Access Tile(TensorId tensor, std::vector<int64_t> shape, std::vector<Affine> ind
             std::vector<Affine> mask = {});
 inline Operand Imm(double value, isa::DType dtype = isa::DType::kFloat32) { return Immediate{value, dtype}; }
 inline Operand None() { return std::monostate{}; }
+
+inline Attrs Op(isa::AluOp op0, isa::AluOp op1 = isa::AluOp::kNone) {
+  Attrs a;
+  a.op0 = op0;
+  a.op1 = op1;
+  return a;
+}
 
 class ProgramBuilder {
  public:
@@ -59,6 +67,9 @@ class ProgramBuilder {
   // Returns its line.
   int Emit(isa::Opcode op, std::vector<Operand> dst, std::vector<Operand> src = {}, Attrs attrs = {},
            isa::Engine engine = isa::Engine::kUnknown);
+
+  // Emits a DMA from `src` to `dst`.
+  int Copy(Access dst, Access src) { return Emit(isa::Opcode::kDmaCopy, {std::move(dst)}, {std::move(src)}); }
 
   // Closes open loops and returns the program; aborts with the reason if it is not valid (validate.h).
   Program Build();
