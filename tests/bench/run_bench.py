@@ -142,9 +142,11 @@ def _descendants(pid: int) -> list[int]:
     return found
 
 
-def run_json(command: list[str]) -> dict:
+def run_json(command: list[str], **environment: str) -> dict:
     """Runs a command that prints one JSON document."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_LIMIT_S)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=COMMAND_LIMIT_S, env=os.environ | environment
+    )
     if done.returncode != 0:
         raise RuntimeError(f"{command[0]} failed: {done.stderr[-2000:]}")
     return json.loads(done.stdout)
@@ -211,6 +213,14 @@ def measure_execution(build_dir: pathlib.Path) -> tuple[list[Figure], dict]:
     return figures, {"simulated": simulated, "torch": torch}
 
 
+def measure_toolchain(build_dir: pathlib.Path) -> tuple[list[Figure], dict]:
+    """Kernels in NKI against torch and NumPy, memory, compile time, in a process that loads the modules."""
+    root = HERE.parent.parent
+    path = os.pathsep.join(str(p) for p in (root, root / "common/nki/frontend", build_dir / "python"))
+    report = run_json([sys.executable, str(HERE / "toolchain_figures.py")], PYTHONPATH=path)
+    return [Figure(**f) for f in report["figures"]], {"toolchain": report["details"]}
+
+
 def measure_demo(build_dir: pathlib.Path) -> tuple[list[Figure], dict]:
     """The whole demo, services started and drained."""
     start = time.perf_counter()
@@ -239,6 +249,7 @@ def main() -> int:
     for measure in (
         lambda: measure_services(build_dir, options.calls),
         lambda: measure_execution(build_dir),
+        lambda: measure_toolchain(build_dir),
         lambda: measure_demo(build_dir),
     ):
         more, detail = measure()

@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 
 namespace nkiagent::nki::exec {
 namespace {
@@ -47,7 +48,9 @@ void BlockPool::FreeIdle() {
 std::byte* BlockPool::Acquire(int64_t bytes) {
   const int64_t size = (std::max<int64_t>(bytes, 1) + kAlignment - 1) / kAlignment * kAlignment;
   // An idle block serves if it wastes at most a quarter of itself.
-  if (const auto it = idle_.lower_bound(size); it != idle_.end() && it->first - size <= it->first / 4) {
+  if (auto it = idle_.lower_bound(size); it != idle_.end() && it->first - size <= it->first / 4) {
+    // Of equal ones the last released, which the caches still hold.
+    it = std::prev(idle_.upper_bound(it->first));
     std::byte* const block = it->second;
     used_.emplace(block, it->first);
     idle_.erase(it);

@@ -27,8 +27,9 @@ using TileMatmulFn = void (*)(const TileMatmulCall& call);
 inline constexpr int64_t kTileMatmulMax = 512;
 
 inline constexpr int64_t TileMatmulWork(int64_t m, int64_t n, int64_t k) {
-  constexpr int64_t kPadding = 32;  // at least a block's rows, and its columns
-  return (m + kPadding) * k + (n + kPadding) * k + kPadding;
+  // Up to a block more of rows and of columns, and a vector after each panel of six rows or more.
+  constexpr int64_t kBlock = 32;
+  return (m + n + 2 * kBlock) * k + 3 * (m + n) + 4 * kBlock;
 }
 
 // The one for this processor, or null: use a BLAS.
