@@ -4,8 +4,8 @@ The programs of a grid run one after the other on one core, so none can wait for
 reduces over programs is traced as a sequence of instances along those axes, like one whose grid index steers
 control flow; each instance leaves a `Meeting` in its instructions where it called all_reduce. Afterwards the
 instances are cut at their meetings and laid one after the other, part by part: first every instance up to its
-first meeting, then the reduction, then every instance up to its second one, and so on. What a device does with
-one core for each program is here done by one core with the tiles of all programs.
+first meeting, then the reduction, then every instance up to its second one, and so on. What a device does
+with one core for each program is here done by one core with the tiles of all programs.
 """
 
 from __future__ import annotations

@@ -200,6 +200,8 @@ class Options:
     sdk: str = "2.24"
     grid: tuple[int, ...] = ()
     max_instructions: int = MAX_INSTRUCTIONS
+    # The kernel's own `platform_target`: what of later hardware it may use. Limits stay those of `target`.
+    platform: str = "trn1"
     # As nki.simulate_kernel runs a kernel: arguments that it writes are results as well, and results may lie
     # in any memory (with a warning: the compiler takes shared_hbm only).
     simulation: bool = False

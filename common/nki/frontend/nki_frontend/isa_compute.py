@@ -43,12 +43,15 @@ def nc_matmul(
     **kwargs,
 ):
     """stationary.T @ moving into PSUM."""
-    if kwargs.get("perf_mode") not in (None, "none"):
+    mode = kwargs.get("perf_mode") or "none"
+    if mode == "double_row_gen3" and current().options.platform == "trn2":
+        return mm.double_row(stationary, moving, mask)
+    if mode != "none":
         raise NkiError(
             "err_unsupported_perf_mode",
-            f"nc_matmul perf_mode={kwargs['perf_mode']!r}",
-            limit="none on NeuronCore-v2",
-            actual=kwargs["perf_mode"],
+            f"nc_matmul perf_mode={mode!r}",
+            limit="none; double_row_gen3 in a kernel with platform_target='trn2'",
+            actual=mode,
         )
     return mm.nc_matmul(
         stationary,

@@ -36,10 +36,7 @@ _FP32_MIN = float(np.finfo(np.float32).min)
 
 def get_nc_version():
     """Hardware generation of the target."""
-    target = current().options.target
-    return {"trn1": NcVersion.gen2, "inf2": NcVersion.gen2, "trn2": NcVersion.gen3}.get(
-        target, NcVersion.gen2
-    )
+    return NcVersion.gen3 if current().options.platform == "trn2" else NcVersion.gen2
 
 
 def iota(expr, dtype, *, mask=None, **kwargs):

@@ -18,6 +18,10 @@ from .tracer import TensorSpec, Traced, trace_kernel
 _MODES = ("auto", "trace", "torchxla", "jax", "baremetal", "benchmark", "simulation", "profile")
 
 
+# Values of platform_target: NeuronCore-v2 is what is modelled; trn2 adds the calls of NeuronCore-v3 whose
+# results are known (Options.platform).
+_PLATFORMS = ("trn1", "inf2", "trn2")
+
 # Modes that run as the SDK's simulator does.
 _SIMULATED = ("simulation", "trace")
 
@@ -99,6 +103,11 @@ class Kernel:
         self.mode = mode
         self.grid = grid
         self.options = options
+        if self.platform not in _PLATFORMS:
+            raise ValueError(
+                f"platform_target {self.platform!r} of kernel {self.__name__} is not one of "
+                f"{', '.join(_PLATFORMS)}"
+            )
 
     def __getitem__(self, grid: object) -> Kernel:
         items = grid if isinstance(grid, (tuple, list)) else (grid,)
@@ -131,6 +140,11 @@ class Kernel:
     def flags(self) -> dict:
         """Marks set by the decorators of nki.compiler."""
         return getattr(self.function, "_nki_flags", {}) | getattr(self, "_nki_flags", {})
+
+    @property
+    def platform(self) -> str:
+        """The `platform_target` given to the decorator."""
+        return self.options.get("platform_target") or "trn1"
 
     @property
     def simulated(self) -> bool:
@@ -199,7 +213,7 @@ class Kernel:
                 self.function,
                 positional,
                 keywords,
-                Options(target=target, grid=self.grid, simulation=self.simulated),
+                Options(target=target, grid=self.grid, platform=self.platform, simulation=self.simulated),
                 name=self.__name__,
                 mutable=self._written_parameters(positional, keywords),
                 flags=self.flags,

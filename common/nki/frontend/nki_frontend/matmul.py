@@ -111,6 +111,27 @@ def nc_matmul(
     return mark(result, current().emit("nc_matmul", [dst], [s.with_mask(ms), m.with_mask(mm)], **attrs))
 
 
+def double_row(stationary: object, moving: object, mask: object) -> Tensor:
+    """nc_matmul of trn2 with perf_mode="double_row_gen3": operands [K, 2, M] and [K, 2, N] of fp8, contracted
+    over both leading axes. Two matmuls into one PSUM tile give the same sum.
+    """
+    for t, what in ((stationary, "stationary"), (moving, "moving")):
+        if not isinstance(t, Tensor) or len(t.shape) != 3 or t.shape[1] != 2 or t.dtype.itemsize != 1:
+            shape = getattr(t, "shape", type(t).__name__)
+            raise NkiError(
+                "err_double_row_operand",
+                f"nc_matmul perf_mode='double_row_gen3': the {what} operand of shape {shape}",
+                limit="[K, 2, free] of an fp8 dtype",
+                actual=shape,
+            )
+    result = nc_matmul(stationary[:, 0, :], moving[:, 0, :], mask=mask)
+    second = nc_matmul(stationary[:, 1, :], moving[:, 1, :], mask=mask)
+    instr, _ = second.producer
+    instr.dst[0] = on_chip(result, "dst").with_mask(instr.dst[0].mask)
+    instr.attrs["accumulate"] = True
+    return result
+
+
 def _check_tiling(position: object, size: object) -> None:
     position, size = tuple(position), tuple(size)
     if not position and not size:

@@ -94,6 +94,7 @@ def _trace_loaded(
             line=kernel.function.__code__.co_firstlineno,
             hint="declare one parameter for each input, in this order",
         )
+    options.platform = kernel.platform
     return trace_kernel(
         kernel.function,
         list(inputs),

@@ -196,6 +196,32 @@ def test_rules_of_whole_programs_are_judged():
         outside(X)
 
 
+def _double_row(a, b):
+    out = nl.ndarray((a.shape[2], b.shape[2]), dtype=nl.float32, buffer=nl.shared_hbm)
+    assert nisa.get_nc_version() == nisa.nc_version.gen3
+    product = nisa.nc_matmul(nl.load(a), nl.load(b), perf_mode="double_row_gen3")
+    nl.store(out, product + 0.0)
+    return out
+
+
+def test_a_platform_target_brings_what_its_results_are_known_of():
+    rng = np.random.default_rng(0)
+    a, b = (rng.integers(-4, 4, (64, 2, n)).astype(ml_dtypes.float8_e5m2) for n in (32, 100))
+    expected = np.einsum("kli,klj->ij", a.astype(np.float32), b.astype(np.float32))
+    np.testing.assert_array_equal(nki.jit(platform_target="trn2")(_double_row)(a, b), expected)
+    with pytest.raises(KernelError, match="err_double_row_operand"):
+        nki.jit(platform_target="trn2")(_double_row)(a.astype(np.float32), b)
+    with pytest.raises(KernelError, match="err_kernel_assertion"):
+        nki.jit(platform_target="trn1")(_double_row)(a, b)
+
+
+def test_a_platform_that_is_not_modelled_is_refused():
+    with pytest.raises(
+        ValueError, match="platform_target 'trn3' of kernel _scale is not one of trn1, inf2, trn2"
+    ):
+        nki.jit(platform_target="trn3")(_scale)
+
+
 def _same_rows_from_every_program(x):
     out = nl.ndarray(x.shape, dtype=x.dtype, buffer=nl.shared_hbm)
     nl.program_id(0)
