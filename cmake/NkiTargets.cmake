@@ -23,6 +23,9 @@ endfunction()
 # nki_test(NAME SRCS ... DEPS ... [TIMEOUT seconds] [LABELS ...] [ENV VAR=value ...]): a GoogleTest binary, registered
 # with ctest as one test. It writes its cases to test-results/NAME.xml, which ./dev test counts.
 function(nki_test name)
+  if(NKI_WHEEL)
+    return()
+  endif()
   cmake_parse_arguments(ARG "" "TIMEOUT" "SRCS;DEPS;LABELS;ENV" ${ARGN})
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 60)
@@ -77,12 +80,18 @@ function(nki_python_module name)
   target_link_libraries(${name} PRIVATE nki_options pybind11::headers ${ARG_DEPS})
   set_target_properties(${name} PROPERTIES
     LIBRARY_OUTPUT_DIRECTORY "${NKI_PYTHON_MODULE_DIR}" CXX_VISIBILITY_PRESET hidden)
+  if(NKI_WHEEL)
+    install(TARGETS ${name} LIBRARY DESTINATION .)
+  endif()
 endfunction()
 
 # nki_pytest(NAME FILES test_a.py ... [TIMEOUT seconds] [LABELS ...] [ENV VAR=value ...]): pytest files (or folders)
 # relative to the current source folder, registered with ctest as one test. The repository root, the extension modules
 # and the frontend's packages (common/nki/frontend) are on PYTHONPATH. pytest writes NAME.xml (JUnit) under ${PROJECT_BINARY_DIR}/test-results if ./dev test asks.
 function(nki_pytest name)
+  if(NKI_WHEEL)
+    return()
+  endif()
   cmake_parse_arguments(ARG "" "TIMEOUT" "FILES;LABELS;ENV" ${ARGN})
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 120)
