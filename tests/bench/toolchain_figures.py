@@ -1,6 +1,6 @@
-"""The toolchain's figures: kernels of tests/bench/kernels against torch and against a NumPy interpreter, memory,
-compile time. Prints JSON: {"figures": [{name, value, unit, target, at_least}], "details": {...}}. Part of
-`./dev bench`.
+"""The toolchain's figures: kernels of tests/bench/kernels against torch and against a NumPy interpreter,
+memory, compile time. Prints JSON: {"figures": [{name, value, unit, target, at_least}], "details": {...}}.
+Part of `./dev bench`.
 
 Everything that is compared runs in this process, turn by turn; of each the best round counts, which a busy
 machine disturbs least. Memory is measured in processes of their own.
@@ -173,7 +173,7 @@ def figure(name: str, value: float, unit: str, target: float, *, at_least: bool 
 
 
 def live_bytes(spec: dict) -> tuple[int, int]:
-    """Bytes of all HBM tensors, and of the on-chip tiles alive at the worst point, as the kernel declares them."""
+    """Bytes of all HBM tensors, and of the on-chip tiles alive at the worst point, as declared."""
     from tests.support.numpy_interpreter import DTYPE
 
     tensors = spec["tensors"]

@@ -1,12 +1,12 @@
 """An interpreter of traced programs in plain NumPy: the meaning of every instruction, one call for each.
 
 It executes eagerly: for each executed instruction it computes the index arrays of the operands, gathers the
-sources, computes in fp32, rounds once, and scatters the result. Nothing is planned, shared between instructions or
-compiled. It shares no code with common/nki/exec, which the tests compare with it, and it is the slow side of the
-speed figures.
+sources, computes in fp32, rounds once, and scatters the result. Nothing is planned, shared between
+instructions or compiled. It shares no code with common/nki/exec, which the tests compare with it, and it is
+the slow side of the speed figures.
 
-Where an operand is a box of its tensor (unmasked, every index one dimension or a number), `boxes=True` takes it by
-basic slicing, as somebody who writes the same computation in NumPy by hand would.
+Where an operand is a box of its tensor (unmasked, every index one dimension or a number), `boxes=True` takes
+it by basic slicing, as somebody who writes the same computation in NumPy by hand would.
 """
 
 from __future__ import annotations

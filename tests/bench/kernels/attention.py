@@ -1,5 +1,5 @@
-"""Attention of one head, softmax(q.T k / sqrt(d)) v.T, for q, k and v of shape [d, length]: one block of queries
-at a time, its scores never leave the core.
+"""Attention of one head, softmax(q.T k / sqrt(d)) v.T, for q, k and v of shape [d, length]: one block of
+queries at a time, its scores never leave the core.
 """
 
 import neuronxcc.nki as nki
