@@ -14,10 +14,10 @@ void LowerSoftmax(NodeLowering& n, bool log) {
   const Tensor x = n.TensorAt(0, "self");
   std::vector<bool> reduced(x.view.dims.size(), false);
   if (!reduced.empty()) reduced[n.Axis(n.IntOr(1, "dim", -1), reduced.size())] = true;
-  const Tensor row_max = b.Named("row_max").Reduce(Fn::kMax, x, reduced, true, x.dtype);
+  const Tensor row_max = SpreadReduce(b.Named("row_max"), Fn::kMax, x, reduced, true, x.dtype);
   const Tensor shifted = b.Named("shifted").Binary(Fn::kSubtract, x, row_max, kF32);
   const Tensor exponential = b.Named("exponentials").Unary(Fn::kExp, shifted, kF32);
-  const Tensor sum = b.Named("row_sum").Reduce(Fn::kSum, exponential, reduced, true, kF32);
+  const Tensor sum = SpreadReduce(b.Named("row_sum"), Fn::kSum, exponential, reduced, true, kF32);
   if (log) {
     const Tensor log_sum = b.Named("log_sum").Unary(Fn::kLog, sum, kF32);
     n.Yield(b.Binary(Fn::kSubtract, shifted, log_sum, n.dtype()));
@@ -33,7 +33,7 @@ struct Moments {
 
 Moments MomentsOf(NodeLowering& n, const Tensor& x, const std::vector<bool>& reduced, double epsilon) {
   Builder& b = n.builder();
-  const Tensor mean = b.Named("mean").Reduce(Fn::kMean, x, reduced, true, kF32);
+  const Tensor mean = SpreadMean(b.Named("mean"), x, reduced, true, kF32);
   const Tensor variance = LowerVariance(n, x, mean, reduced);
   const Tensor shifted = b.Named("variance_eps").Binary(Fn::kAdd, variance, epsilon, kF32);
   return {mean, b.Named("rstd").Unary(Fn::kRsqrt, shifted, kF32)};

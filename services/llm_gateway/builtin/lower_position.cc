@@ -32,7 +32,7 @@ Tensor FirstPosition(NodeLowering& n, const Tensor& x, const Tensor& extreme, co
   const Tensor hit = b.Named("is_extreme").Binary(Fn::kEqual, x, extreme, DType::kBool);
   const Tensor candidate =
       b.Named("candidate").Select(hit, positions, Builder::Number(static_cast<double>(count), kF32), kF32);
-  return ReduceAll(b.Named("position"), Fn::kMin, candidate, reduced, true, dtype);
+  return SpreadReduce(b.Named("position"), Fn::kMin, candidate, reduced, true, dtype);
 }
 
 Tensor PositionOfExtreme(NodeLowering& n, const Tensor& x, int axis, Fn fn, bool keep, DType dtype) {
@@ -56,7 +56,7 @@ void LowerArgExtreme(NodeLowering& n, Fn fn) {
   } else {
     const std::vector<bool> all(x.view.dims.size(), true);
     const int64_t count = ElementCount(x.view.dims);
-    const Tensor extreme = ReduceAll(b.Named("extreme"), fn, x, all, true, x.dtype);
+    const Tensor extreme = SpreadReduce(b.Named("extreme"), fn, x, all, true, x.dtype);
     const Tensor positions = b.ReshapeTo(b.Positions(count), x.view.dims);
     n.Yield(b.ReshapeTo(FirstPosition(n, x, extreme, positions, all, count, n.dtype()), n.dims()));
   }

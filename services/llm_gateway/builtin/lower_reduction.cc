@@ -1,4 +1,5 @@
 // Sums, means, extremes, products, variances and norms over any axes.
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -9,30 +10,65 @@
 namespace nkiagent::builtin {
 namespace {
 
-// A full reduction runs over the last axis first, so that the rows spread over the partitions, and then over
-// what is left. Below this many elements one row is as good.
-constexpr int64_t kOneRowElements = 2048;
-
 int64_t Extent(const Dims& dims, const std::vector<bool>& reduced) {
   int64_t extent = 1;
   for (size_t i = 0; i < dims.size(); ++i) extent *= reduced[i] ? dims[i] : 1;
   return extent;
 }
 
-Tensor Mean(Builder& b, const Tensor& x, const std::vector<bool>& reduced, bool keep, DType dtype) {
-  bool all = true;
-  for (bool r : reduced) all = all && r;
-  const int64_t total = ElementCount(x.view.dims);
-  if (!all || total <= kOneRowElements) return b.Reduce(Fn::kMean, x, reduced, keep, dtype);
-  const Tensor sum = ReduceAll(b, Fn::kSum, x, reduced, keep, DType::kFloat32);
-  return b.Binary(Fn::kMultiply, sum, 1.0 / static_cast<double>(total), dtype);
+// Where a reduction is cut in two: the first `parts` of axis `axis`, and all reduced axes before it, become
+// rows of a first reduction; a second one goes over them.
+struct Cut {
+  int axis = -1;  // none: one reduction is as good
+  int64_t parts = 1;
+};
+
+// Cycles, about, of a reduction over rows of `length` elements on 128 partitions. The constant is what
+// starting an instruction costs.
+double Cycles(int64_t rows, int64_t length) {
+  return static_cast<double>((rows + 127) / 128) * (static_cast<double>(length) + 64);
 }
+
+// What passing partial results through memory costs beside their reduction: two transfers of 2 us.
+constexpr double kHandOverCycles = 4000;
+
+Cut BestCut(const Dims& dims, const std::vector<bool>& reduced) {
+  const int64_t length = Extent(dims, reduced), rows = ElementCount(dims) / length;
+  Cut best;
+  double best_cycles = Cycles(rows, length);
+  int64_t before = 1;
+  for (size_t i = 0; i < dims.size(); ++i) {
+    if (!reduced[i]) continue;
+    for (int64_t d = 1; d <= std::min<int64_t>(dims[i], 4096); ++d) {
+      const int64_t parts = before * d;
+      if (dims[i] % d != 0 || parts == 1 || parts >= length) continue;
+      const double cycles = Cycles(rows * parts, length / parts) + Cycles(rows, parts) + kHandOverCycles;
+      if (cycles >= best_cycles) continue;
+      best_cycles = cycles;
+      best = {static_cast<int>(i), d};
+    }
+    before *= dims[i];
+  }
+  return best;
+}
+
+}  // namespace
+
+Tensor SpreadMean(Builder& b, const Tensor& x, const std::vector<bool>& reduced, bool keep, DType dtype) {
+  if (b.failed() || BestCut(x.view.dims, reduced).axis < 0)
+    return b.Reduce(Fn::kMean, x, reduced, keep, dtype);
+  const Tensor sum = SpreadReduce(b, Fn::kSum, x, reduced, keep, DType::kFloat32);
+  const double count = static_cast<double>(Extent(x.view.dims, reduced));
+  return b.Binary(Fn::kMultiply, sum, 1.0 / count, dtype);
+}
+
+namespace {
 
 Tensor Variance(NodeLowering& n, const Tensor& x, const std::vector<bool>& reduced, double correction,
                 bool keep, DType dtype) {
   Builder& b = n.builder();
   const double count = static_cast<double>(Extent(x.view.dims, reduced));
-  const Tensor mean = Mean(b.Named("mean"), x, reduced, true, DType::kFloat32);
+  const Tensor mean = SpreadMean(b.Named("mean"), x, reduced, true, DType::kFloat32);
   Tensor variance = LowerVariance(n, x, mean, reduced);
   if (correction != 0) {
     variance = b.Binary(Fn::kMultiply, variance, count / std::fmax(count - correction, 0), DType::kFloat32);
@@ -59,16 +95,16 @@ Tensor VectorNorm(NodeLowering& n) {
   const DType f32 = DType::kFloat32;
   if (order == 2) {
     const Tensor square = b.Binary(Fn::kMultiply, x, x, f32);
-    return b.Unary(Fn::kSqrt, ReduceAll(b, Fn::kSum, square, reduced, keep, f32), n.dtype());
+    return b.Unary(Fn::kSqrt, SpreadReduce(b, Fn::kSum, square, reduced, keep, f32), n.dtype());
   }
   const Tensor magnitude = b.Unary(Fn::kAbs, x, f32);
-  if (order == 1) return ReduceAll(b, Fn::kSum, magnitude, reduced, keep, n.dtype());
+  if (order == 1) return SpreadReduce(b, Fn::kSum, magnitude, reduced, keep, n.dtype());
   if (std::isinf(order)) {
-    return ReduceAll(b, order > 0 ? Fn::kMax : Fn::kMin, magnitude, reduced, keep, n.dtype());
+    return SpreadReduce(b, order > 0 ? Fn::kMax : Fn::kMin, magnitude, reduced, keep, n.dtype());
   }
   if (order > 0) {
     const Tensor power = b.Binary(Fn::kPower, magnitude, order, f32);
-    return b.Binary(Fn::kPower, ReduceAll(b, Fn::kSum, power, reduced, keep, f32), 1 / order, n.dtype());
+    return b.Binary(Fn::kPower, SpreadReduce(b, Fn::kSum, power, reduced, keep, f32), 1 / order, n.dtype());
   }
   b.Fail(absl::StrCat("a vector norm of order ", order, " is not supported"));
   return x;
@@ -79,31 +115,34 @@ Tensor AnyOrAll(NodeLowering& n, Fn fn) {
   Builder& b = n.builder();
   const Tensor truth = b.Cast(n.TensorAt(0, "self"), DType::kBool);
   const std::vector<bool> reduced = n.AxesAt(1, "dim", truth.view.dims.size());
-  return ReduceAll(b, fn, truth, reduced, n.BoolOr(2, "keepdim", false), DType::kBool);
+  return SpreadReduce(b, fn, truth, reduced, n.BoolOr(2, "keepdim", false), DType::kBool);
 }
 
 }  // namespace
 
-Tensor ReduceAll(Builder& b, Fn fn, Tensor x, const std::vector<bool>& reduced, bool keep, DType dtype) {
-  if (b.failed()) return x;
-  const int64_t total = ElementCount(x.view.dims);
-  bool all = true;
-  for (bool r : reduced) all = all && r;
-  if (!all || total <= kOneRowElements || x.immediate.has_value())
-    return b.Reduce(fn, x, reduced, keep, dtype);
-  const Dims ones(keep ? x.view.dims.size() : 0, 1);
-  // Rows as long as the largest divisor up to the bound.
-  int64_t row = 1;
-  for (int64_t d = 1; d <= kOneRowElements; ++d) row = total % d == 0 ? d : row;
-  if (row >= 16 && IsContiguous(x.view)) {
-    x = b.ReshapeTo(x, {total / row, row});
-    x = b.Reduce(fn, x, {false, true}, false, IsFloat(dtype) ? DType::kFloat32 : dtype);
-  } else {
-    std::vector<bool> last(x.view.dims.size(), false);
-    last.back() = true;
-    x = b.Reduce(fn, x, last, false, IsFloat(dtype) ? DType::kFloat32 : dtype);
+Tensor SpreadReduce(Builder& b, Fn fn, Tensor x, std::vector<bool> reduced, bool keep, DType dtype) {
+  if (b.failed() || x.immediate.has_value()) return b.failed() ? x : b.Reduce(fn, x, reduced, keep, dtype);
+  Dims result;
+  for (size_t i = 0; i < reduced.size(); ++i) {
+    if (keep || !reduced[i]) result.push_back(reduced[i] ? 1 : x.view.dims[i]);
   }
-  return b.ReshapeTo(ReduceAll(b, fn, x, std::vector<bool>(x.view.dims.size(), true), false, dtype), ones);
+  const Cut cut = BestCut(x.view.dims, reduced);
+  if (cut.axis >= 0) {
+    Dims dims = x.view.dims;
+    const auto at = static_cast<ptrdiff_t>(cut.axis);
+    dims[at] /= cut.parts;
+    dims.insert(dims.begin() + at, cut.parts);
+    reduced.insert(reduced.begin() + at, true);
+    std::vector<bool> first = reduced, second;
+    for (ptrdiff_t i = 0; i <= at; ++i) first[i] = false;
+    for (size_t i = 0; i < reduced.size(); ++i) {
+      if (!first[i]) second.push_back(reduced[i]);
+    }
+    x = b.Reduce(fn, b.ReshapeTo(x, dims), first, false, IsFloat(dtype) ? DType::kFloat32 : dtype);
+    if (b.failed()) return x;
+    return b.ReshapeTo(SpreadReduce(b, fn, x, second, false, dtype), result);
+  }
+  return b.Reduce(fn, x, reduced, keep, dtype);
 }
 
 Tensor LowerVariance(NodeLowering& n, const Tensor& x, const Tensor& mean, const std::vector<bool>& reduced) {
@@ -112,13 +151,13 @@ Tensor LowerVariance(NodeLowering& n, const Tensor& x, const Tensor& mean, const
   if (n.options().one_pass_variance) {
     b.program().used_one_pass_variance = true;
     const Tensor squares = b.Named("squares").Unary(Fn::kSquare, x, f32);
-    const Tensor mean_of_squares = Mean(b.Named("mean_of_squares"), squares, reduced, true, f32);
+    const Tensor mean_of_squares = SpreadMean(b.Named("mean_of_squares"), squares, reduced, true, f32);
     const Tensor squared_mean = b.Named("squared_mean").Binary(Fn::kMultiply, mean, mean, f32);
     return b.Named("variance").Binary(Fn::kSubtract, mean_of_squares, squared_mean, f32);
   }
   const Tensor deviation = b.Named("deviation").Binary(Fn::kSubtract, x, mean, f32);
   const Tensor squares = b.Named("squares").Unary(Fn::kSquare, deviation, f32);
-  return Mean(b.Named("variance"), squares, reduced, true, f32);
+  return SpreadMean(b.Named("variance"), squares, reduced, true, f32);
 }
 
 bool LowerReduction(NodeLowering& n) {
@@ -130,22 +169,22 @@ bool LowerReduction(NodeLowering& n) {
     const std::vector<bool> reduced =
         over_all ? std::vector<bool>(x.view.dims.size(), true) : n.AxesAt(1, "dim", x.view.dims.size());
     const bool keep = !over_all && n.BoolOr(2, "keepdim", false);
-    n.Yield(op == "aten.sum" ? ReduceAll(b, Fn::kSum, x, reduced, keep, n.dtype())
-                             : Mean(b, x, reduced, keep, n.dtype()));
+    n.Yield(op == "aten.sum" ? SpreadReduce(b, Fn::kSum, x, reduced, keep, n.dtype())
+                             : SpreadMean(b, x, reduced, keep, n.dtype()));
   } else if (op == "aten.amax" || op == "aten.amin") {
     const Tensor x = n.TensorAt(0, "self");
     const Fn fn = op == "aten.amax" ? Fn::kMax : Fn::kMin;
-    n.Yield(ReduceAll(b, fn, x, n.AxesAt(1, "dim", x.view.dims.size()), n.BoolOr(2, "keepdim", false),
-                      n.dtype()));
+    n.Yield(SpreadReduce(b, fn, x, n.AxesAt(1, "dim", x.view.dims.size()), n.BoolOr(2, "keepdim", false),
+                         n.dtype()));
   } else if ((op == "aten.max" || op == "aten.min") && over_all) {
     const Tensor x = n.TensorAt(0, "self");
     const Fn fn = op == "aten.max" ? Fn::kMax : Fn::kMin;
-    n.Yield(ReduceAll(b, fn, x, std::vector<bool>(x.view.dims.size(), true), false, n.dtype()));
+    n.Yield(SpreadReduce(b, fn, x, std::vector<bool>(x.view.dims.size(), true), false, n.dtype()));
   } else if (op == "aten.prod") {
     const Tensor x = n.TensorAt(0, "self");
     std::vector<bool> reduced(x.view.dims.size(), over_all);
     if (!over_all && !reduced.empty()) reduced[n.Axis(n.IntOr(1, "dim", 0), reduced.size())] = true;
-    n.Yield(ReduceAll(b, Fn::kProd, x, reduced, !over_all && n.BoolOr(2, "keepdim", false), n.dtype()));
+    n.Yield(SpreadReduce(b, Fn::kProd, x, reduced, !over_all && n.BoolOr(2, "keepdim", false), n.dtype()));
   } else if (op == "aten.any" || op == "aten.all") {
     n.Yield(AnyOrAll(n, op == "aten.any" ? Fn::kMax : Fn::kMin));
   } else if (op == "aten.var" || op == "aten.std") {
@@ -163,7 +202,7 @@ bool LowerReduction(NodeLowering& n) {
     const std::vector<bool> reduced = n.AxesAt(1, "dim", x.view.dims.size());
     const bool keep = n.BoolOr(3, "keepdim", false);
     const Tensor variance = Variance(n, x, reduced, Correction(n, 2), keep, n.dtype(0));
-    n.YieldTuple({variance, Mean(b, x, reduced, keep, n.dtype(1))});
+    n.YieldTuple({variance, SpreadMean(b, x, reduced, keep, n.dtype(1))});
   } else if (op == "aten.linalg_vector_norm") {
     n.Yield(VectorNorm(n));
   } else {

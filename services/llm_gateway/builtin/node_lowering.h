@@ -76,9 +76,10 @@ bool LowerConv(NodeLowering& n);
 bool LowerPosition(NodeLowering& n);
 bool LowerScan(NodeLowering& n);
 
-// As Builder::Reduce, in two steps where every axis is reduced and the tensor is large, so that the rows
-// spread over the partitions. Not for kMean.
-Tensor ReduceAll(Builder& b, Fn fn, Tensor x, const std::vector<bool>& reduced, bool keep, DType dtype);
+// As Builder::Reduce. Few long rows are cut into pieces first, so that they spread over the partitions, and
+// partial results are reduced after. Not for kMean, which has its own.
+Tensor SpreadReduce(Builder& b, Fn fn, Tensor x, std::vector<bool> reduced, bool keep, DType dtype);
+Tensor SpreadMean(Builder& b, const Tensor& x, const std::vector<bool>& reduced, bool keep, DType dtype);
 
 // Population variance over the marked axes with the graph's choice of schedule, axes kept; float32. `mean` is
 // the mean over the same axes, kept. Used by variance and by every norm.

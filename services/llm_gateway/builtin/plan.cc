@@ -56,6 +56,13 @@ constexpr double kTurnedPenalty = 1.5;
 // Squares smaller than this aren't worth turning.
 constexpr int64_t kSmallestTurnedBlock = 16;
 
+// Tiles that overlap need not be long, but a DMA moves a row of fewer elements than this at half speed. The
+// more is computed on a tile, the more there is to hide.
+constexpr int64_t kOverlappingTiles = 4;
+constexpr int64_t kShortTile = 512;
+constexpr int64_t kShortTileOfManyOps = 256;
+constexpr size_t kManyOps = 3;
+
 double ElementwiseCost(const Iteration& it, int free_axis, int partition_axis, int64_t limit) {
   double tiles = 1;
   for (size_t i = 0; i < it.dims.size(); ++i) {
@@ -76,8 +83,12 @@ double ElementwiseCost(const Iteration& it, int free_axis, int partition_axis, i
 
 // A stage without reductions may take any axis, or a piece of one, as its free axis.
 void TileElementwise(StagePlan* plan) {
-  const int64_t limit = plan->assumptions.max_free > 0 ? plan->assumptions.max_free : kElementwiseFree;
   const Iteration base = plan->iteration;
+  int64_t limit = plan->assumptions.max_free > 0 ? plan->assumptions.max_free : kElementwiseFree;
+  // Several tiles overlap: one is loaded while another is computed and a third is stored.
+  const int64_t shortest = plan->stage.ops.size() < kManyOps ? kShortTile : kShortTileOfManyOps;
+  const int64_t overlapping = ElementCount(base.dims) / (kMaxPartitions * kOverlappingTiles);
+  limit = std::min(limit, std::max(overlapping, shortest));
   double best = std::numeric_limits<double>::infinity();
   const auto consider = [&](const Iteration& it, int free_axis) {
     std::vector<int> others;
@@ -177,8 +188,11 @@ bool IsTurned(const StagePlan& plan, const Access& access, DType dtype) {
 
 int64_t ChooseTile(int64_t size, int64_t limit) {
   if (size <= limit) return size;
+  const int64_t tiles = (size + limit - 1) / limit;
   const int64_t even = Divisor(size, limit);
-  return 2 * even >= limit ? even : limit;
+  // A few more tiles are well spent on having no ragged one.
+  if (4 * (size / even) <= 5 * tiles) return even;
+  return (size + tiles - 1) / tiles;
 }
 
 absl::StatusOr<KernelPlan> MakePlan(const Graph& graph, const Assumptions& assumptions) {
