@@ -201,6 +201,31 @@ Tensor Builder::Positions(int64_t count) {
   return tensor;
 }
 
+Tensor Builder::Buffer(const Dims& dims, DType dtype) {
+  Tensor tensor = Argument(origin_.empty() ? "value" : origin_, {dtype, dims});
+  program_.values.back().is_argument = false;
+  return tensor;
+}
+
+void Builder::Recur(Recurrence recurrence, std::vector<Tensor> operands, const Tensor& into) {
+  if (failed()) return;
+  Op op;
+  op.fn = Fn::kRecurrence;
+  // A state may be a number; what goes through the Tensor engine lies in memory.
+  for (size_t i = 0; i < operands.size(); ++i) {
+    const bool is_state = i >= 3 && operands[i].view.dims.size() == 2;
+    op.operands.push_back(operands[i].immediate.has_value() && !is_state ? Materialise(operands[i])
+                                                                         : operands[i]);
+  }
+  op.dims = into.view.dims;
+  op.destination = into.view;
+  op.result = into.value;
+  op.dtype = into.dtype;
+  op.origin = origin_;
+  op.recurrence = std::move(recurrence);
+  program_.ops.push_back(std::move(op));
+}
+
 Tensor Builder::Matmul(const Tensor& x, const Tensor& y, DType dtype) {
   if (failed()) return x;
   const Dims& a = x.view.dims;

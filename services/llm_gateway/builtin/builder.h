@@ -51,6 +51,11 @@ class Builder {
   // The numbers 0 to count-1, int32. They are made where they are used and lie nowhere.
   Tensor Positions(int64_t count);
 
+  // A value that several operations fill, piece by piece.
+  Tensor Buffer(const Dims& dims, DType dtype);
+  // Runs a recurrent layer; its hidden states go to `into`, a view of a buffer. Operands: see recurrence.h.
+  void Recur(Recurrence recurrence, std::vector<Tensor> operands, const Tensor& into);
+
   // (B, M, K) times (B, K, N); integers are multiplied as floats, exactly up to 2^24.
   Tensor Matmul(const Tensor& x, const Tensor& y, DType dtype);
 

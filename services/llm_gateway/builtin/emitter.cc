@@ -7,6 +7,7 @@
 #include "services/llm_gateway/builtin/conv_stage.h"
 #include "services/llm_gateway/builtin/matmul_stage.h"
 #include "services/llm_gateway/builtin/python_writer.h"
+#include "services/llm_gateway/builtin/recurrent_stage.h"
 #include "services/llm_gateway/builtin/row_stage.h"
 
 namespace nkiagent::builtin {
@@ -87,7 +88,9 @@ absl::StatusOr<KernelText> EmitKernel(const KernelPlan& plan) {
   std::vector<size_t> offsets;
   for (const StagePlan& stage : plan.stages) {
     std::unique_ptr<StageEmitter> emitter;
-    if (stage.stage.windowed) {
+    if (stage.stage.recurrent) {
+      emitter = std::make_unique<RecurrentStageEmitter>(plan, stage, names);
+    } else if (stage.stage.windowed) {
       emitter = MakeWindowStage(plan, stage, names);
     } else if (stage.stage.matmul >= 0) {
       emitter = std::make_unique<MatmulStageEmitter>(plan, stage, names);

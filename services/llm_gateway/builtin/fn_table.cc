@@ -25,7 +25,7 @@ int Shift(double y) { return static_cast<int>(std::clamp(y, 0.0, 63.0)); }
 
 constexpr absl::string_view kScan = "nisa.tensor_tensor_scan";
 
-constexpr std::array<FnRow, 60> kRows = {{
+constexpr std::array<FnRow, 61> kRows = {{
     {Fn::kCopy, 1, false, false, "nl.copy", [](double x, double) { return x; }},
     {Fn::kNegate, 1, false, false, "nl.negative", [](double x, double) { return -x; }},
     {Fn::kAbs, 1, false, false, "nl.abs", [](double x, double) { return std::fabs(x); }},
@@ -93,13 +93,14 @@ constexpr std::array<FnRow, 60> kRows = {{
     {Fn::kProd, 1, true, false, "nl.prod", nullptr, "1.0", "nl.multiply"},
     {Fn::kMatmul, 2, false, false, "nisa.nc_matmul", nullptr},
     {Fn::kWindow, 2, false, false, "", nullptr},
+    {Fn::kRecurrence, 7, false, false, "", nullptr},
 }};
 
 constexpr bool RowsInOrder() {
   for (size_t i = 0; i < kRows.size(); ++i) {
     if (static_cast<size_t>(kRows[i].fn) != i) return false;
   }
-  return static_cast<size_t>(Fn::kWindow) + 1 == kRows.size();
+  return static_cast<size_t>(Fn::kRecurrence) + 1 == kRows.size();
 }
 static_assert(RowsInOrder(), "kRows must list every Fn in the order of the enumeration");
 

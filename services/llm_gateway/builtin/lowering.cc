@@ -25,6 +25,7 @@ constexpr auto kFamilies = std::to_array<Family>({
     LowerConv,
     LowerPosition,
     LowerScan,
+    LowerRecurrent,
 });
 
 void CollectReferences(const Arg& arg, std::set<std::string>* names) {

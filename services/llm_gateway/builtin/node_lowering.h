@@ -75,6 +75,7 @@ bool LowerMatmul(NodeLowering& n);
 bool LowerConv(NodeLowering& n);
 bool LowerPosition(NodeLowering& n);
 bool LowerScan(NodeLowering& n);
+bool LowerRecurrent(NodeLowering& n);
 
 // As Builder::Reduce. Few long rows are cut into pieces first, so that they spread over the partitions, and
 // partial results are reduced after. Not for kMean, which has its own.

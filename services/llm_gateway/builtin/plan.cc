@@ -146,6 +146,7 @@ StagePlan PlanStage(const Program& program, const StagedProgram& staged, const S
   plan.stage = stage;
   plan.iteration = Coalesce(program, staged, stage);
   plan.assumptions = assumptions;
+  if (stage.recurrent) return plan;
   if (stage.windowed) {
     TileWindows(program, &plan);
     return plan;

@@ -11,6 +11,7 @@
 #include "absl/strings/string_view.h"
 #include "services/llm_gateway/builtin/dtype.h"
 #include "services/llm_gateway/builtin/graph.h"
+#include "services/llm_gateway/builtin/recurrence.h"
 #include "services/llm_gateway/builtin/strided_view.h"
 #include "services/llm_gateway/builtin/window.h"
 
@@ -86,6 +87,8 @@ enum class Fn {
   // One or two operands, see Window; `Op::dims` has groups and channels apart: (N, G, M, …), poolings (N, C,
   // …).
   kWindow,
+  // A recurrent layer, see recurrence.h.
+  kRecurrence,
 };
 
 // A tensor: an argument of the kernel, or what operations compute.
@@ -117,7 +120,8 @@ struct Op {
   // Where the result goes inside the value; row-major all of it unless several operations fill one value
   // (cat).
   StridedView destination;
-  std::optional<Window> window;  // of Fn::kWindow
+  std::optional<Window> window;          // of Fn::kWindow
+  std::optional<Recurrence> recurrence;  // of Fn::kRecurrence
   DType dtype = DType::kFloat32;
   std::string origin;  // name of the graph node
   std::string label;   // what this step of the node computes; empty where it yields the node's own value

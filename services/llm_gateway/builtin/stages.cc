@@ -67,12 +67,19 @@ std::optional<std::vector<bool>> MarksOverStage(const Stage& stage, const Dims& 
   return marks;
 }
 
+// Values that the operation writes.
+std::vector<int> Results(const Op& op) {
+  if (op.recurrence.has_value() && op.recurrence->cell_result >= 0)
+    return {op.result, op.recurrence->cell_result};
+  return {op.result};
+}
+
 class Cutter {
  public:
   explicit Cutter(const Program& program)
       : program_(program), writers_(program.values.size()), stage_of_op_(program.ops.size(), -1) {
     for (size_t i = 0; i < program.ops.size(); ++i)
-      writers_[program.ops[i].result].push_back(static_cast<int>(i));
+      for (int value : Results(program.ops[i])) writers_[value].push_back(static_cast<int>(i));
   }
 
   StagedProgram Run() {
@@ -90,7 +97,9 @@ class Cutter {
     for (int value : program_.results) live_value[value] = true;
     for (size_t i = program_.ops.size(); i-- > 0;) {
       const Op& op = program_.ops[i];
-      if (!live_value[op.result]) continue;
+      const std::vector<int> results = Results(op);
+      if (std::none_of(results.begin(), results.end(), [&](int value) { return live_value[value]; }))
+        continue;
       live[i] = true;
       for (const Operand& operand : op.operands) {
         if (!operand.immediate.has_value()) live_value[operand.value] = true;
@@ -112,7 +121,7 @@ class Cutter {
       }
     }
     const int count = static_cast<int>(staged_.stages.size());
-    if (op.fn != Fn::kMatmul && op.fn != Fn::kWindow) {
+    if (op.fn != Fn::kMatmul && op.fn != Fn::kWindow && op.fn != Fn::kRecurrence) {
       // What continues a computation stays with it; what starts from HBM goes where the work is now.
       for (int step = 0; step < count - first; ++step) {
         const int candidate = reads_computed ? first + step : count - 1 - step;
@@ -130,6 +139,12 @@ class Cutter {
   Stage NewStage(int index) const {
     const Op& op = program_.ops[index];
     Stage stage;
+    if (op.fn == Fn::kRecurrence) {
+      stage.recurrent = true;
+      stage.ops = {index};
+      stage.extents = {Extent::kFull};
+      return stage;
+    }
     if (op.fn == Fn::kWindow) return NewWindowStage(index);
     for (size_t i = 0; i < op.dims.size(); ++i) {
       if (op.dims[i] == 1 && op.fn != Fn::kMatmul) continue;
@@ -173,6 +188,7 @@ class Cutter {
   // The stage with `index` added, if it can run there on what is on chip.
   std::optional<Stage> Join(int candidate, int index) const {
     const Stage& stage = staged_.stages[candidate];
+    if (stage.recurrent) return std::nullopt;
     const Op& op = program_.ops[index];
     const int64_t count = ElementCount(op.dims);
     Extent extent = Extent::kFull;
@@ -239,7 +255,10 @@ class Cutter {
           if (stage_of_op_[writer] != stage_of_op_[i]) staged_.in_hbm[operand.value] = true;
         }
       }
-      if (writers_[program_.ops[i].result].size() > 1) staged_.in_hbm[program_.ops[i].result] = true;
+      // What several operations write is never whole on chip.
+      for (int value : Results(program_.ops[i])) {
+        if (writers_[value].size() > 1) staged_.in_hbm[value] = true;
+      }
     }
   }
 
@@ -320,6 +339,7 @@ Dims StridesOverStage(const Stage& stage, Extent extent, const Dims& dims, const
 StagedProgram CutIntoStages(const Program& program) { return Cutter(program).Run(); }
 
 Iteration Coalesce(const Program& program, const StagedProgram& staged, const Stage& stage) {
+  if (stage.recurrent) return {};
   std::vector<bool> written_here(program.values.size(), false);
   for (int index : stage.ops) written_here[program.ops[index].result] = true;
   std::vector<Access> accesses;

@@ -28,7 +28,8 @@ struct Stage {
   std::vector<Extent> extents;  // of each of them
   // Index into Program::ops of the one matmul, or operation over windows, that feeds the stage; or -1.
   int matmul = -1;
-  bool windowed = false;  // it is one over windows: its axes stay apart, tiling merges them
+  bool recurrent = false;  // it is one operation that loops over steps, with no axes that others could share
+  bool windowed = false;   // it is one over windows: its axes stay apart, tiling merges them
 };
 
 struct StagedProgram {

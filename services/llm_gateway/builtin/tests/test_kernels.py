@@ -275,10 +275,16 @@ def test_a_mean_far_from_zero_refutes_the_one_pass_variance(writer: harness.Writ
 
 
 def test_rows_too_long_for_the_chip_are_split(writer: harness.Writer) -> None:
-    session = check(writer, Apply(lambda x: F.softmax(x, -1)), torch.randn(3, 50257))
+    session = check(writer, Apply(lambda x: F.softmax(x, -1)), torch.randn(64, 46337))
     assert "compiled: no" in session.results[0]
     assert "180224" in session.results[0]
     assert "sequential_range" in session.sources[-1]
+
+
+def test_few_long_rows_spread_over_the_partitions(writer: harness.Writer) -> None:
+    session = check(writer, Apply(lambda x: F.softmax(x, -1)), torch.randn(3, 50257))
+    assert "compiled: yes" in session.results[0]
+    check(writer, nn.LayerNorm([30, 400]), torch.randn(2, 30, 400))
 
 
 def test_a_matrix_too_large_for_the_chip_is_streamed(writer: harness.Writer) -> None:

@@ -15,6 +15,7 @@ left out.
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +34,10 @@ _ALIASES = {
     "aten.alias.default",
     "aten.lift_fresh.default",
 }
+
+
+# Composites that stay one node: unrolled, a recurrent network is some thirty nodes for each step and layer.
+_KEPT = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 
 
 class Unsupported(Exception):
@@ -57,11 +62,18 @@ class Graph:
     lifted: list[Lifted]
 
 
+def _decompositions() -> dict[torch._ops.OperatorBase, Callable]:
+    table = torch.export.default_decompositions()
+    for name in _KEPT:
+        table.pop(getattr(torch.ops.aten, name).input, None)
+    return table
+
+
 def export(model: torch.nn.Module, inputs: tuple[Any, ...]) -> torch.export.ExportedProgram:
     """The module as a graph of core ATen. Raises Unsupported."""
     try:
         with torch.no_grad():
-            return torch.export.export(model, inputs, strict=False).run_decompositions()
+            return torch.export.export(model, inputs, strict=False).run_decompositions(_decompositions())
     except MemoryError:
         raise
     except BaseException as error:
