@@ -114,10 +114,10 @@ void LowerBatchNorm(NodeLowering& n) {
   }
   Moments moments;
   moments.mean = AlongAxis(b, n.TensorAt(3, "running_mean"), 1, rank);
-  const Tensor variance =
-      b.Named("variance_eps")
-          .Binary(Fn::kAdd, n.TensorAt(4, "running_var"), n.NumberOr(6, "eps", 1e-5), kF32);
-  moments.rstd = AlongAxis(b, b.Named("rstd").Unary(Fn::kRsqrt, variance, kF32), 1, rank);
+  // Told over the whole tensor, the few operations on a channel's numbers run next to those on its elements.
+  const Tensor variance = b.ExpandTo(AlongAxis(b, n.TensorAt(4, "running_var"), 1, rank), x.view.dims);
+  const Tensor shifted = b.Named("variance_eps").Binary(Fn::kAdd, variance, n.NumberOr(6, "eps", 1e-5), kF32);
+  moments.rstd = b.Named("rstd").Unary(Fn::kRsqrt, shifted, kF32);
   const bool has_weight = n.Has(1, "weight"), has_bias = n.Has(2, "bias");
   const Tensor weight = has_weight ? AlongAxis(b, n.TensorAt(1, "weight"), 1, rank) : x;
   const Tensor bias = has_bias ? AlongAxis(b, n.TensorAt(2, "bias"), 1, rank) : x;
