@@ -122,6 +122,34 @@ TEST(Validate, RefusesAnEngineThatTheInstructionDoesNotHave) {
   EXPECT_NE(std::string(Validate(p).message()).find("tensor engine"), std::string::npos);
 }
 
+// Every coefficient, trip count and constant is permitted by itself; their products are not.
+TEST(Validate, RefusesExpressionsThatCouldOverflow) {
+  const auto first_index = [](Program& p) -> Affine& {
+    Loop& loop = *std::get<std::unique_ptr<Loop>>(p.body[0].item);
+    return std::get<Access>(std::get<Instr>(loop.body[0].item).src[0]).index[0];
+  };
+  Program p = AddOne();
+  first_index(p) = Affine::Symbol(0, kMaxMagnitude) + Affine::Dim(0);
+  EXPECT_TRUE(Validate(p).ok());  // two trips: far outside, but no overflow
+  std::get<std::unique_ptr<Loop>>(p.body[0].item)->trips = kMaxMagnitude;
+  EXPECT_FALSE(Validate(p).ok());
+  p = AddOne();
+  first_index(p) = Affine::Dim(0, kMaxMagnitude) + Affine::Constant(kMaxMagnitude);
+  EXPECT_TRUE(Validate(p).ok());
+  std::get<Access>(std::get<Instr>(std::get<std::unique_ptr<Loop>>(p.body[0].item)->body[0].item).src[0])
+      .shape = {int64_t{1} << 20, 512};
+  EXPECT_FALSE(Validate(p).ok());
+}
+
+TEST(Validate, RefusesDerivedSymbolsThatCouldOverflow) {
+  Program p = AddOne();
+  std::get<std::unique_ptr<Loop>>(p.body[0].item)->trips = int64_t{1} << 20;
+  p.symbols.push_back({SymbolKind::kMod, "m", Affine::Symbol(0, int64_t{1} << 20), 7});
+  EXPECT_TRUE(Validate(p).ok());
+  p.symbols[1].argument = Affine::Symbol(0, kMaxMagnitude);
+  EXPECT_FALSE(Validate(p).ok());
+}
+
 TEST(SymbolRanges, CoverLoopsDivisionsAndRemainders) {
   Program p = AddOne();
   p.symbols.push_back({SymbolKind::kFloorDiv, "", Affine::Symbol(0, 5) + Affine::Constant(-3), 2});

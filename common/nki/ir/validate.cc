@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/nki/ir/magnitude.h"
 
 namespace nkiagent::nki::ir {
 namespace {
@@ -33,7 +34,7 @@ class Validator {
     for (size_t i = 0; i < p_.symbols.size(); ++i) {
       if (p_.symbols[i].kind == SymbolKind::kLoop && !seen_loop_[i]) return Bad("symbol ", i, " has no loop");
     }
-    return absl::OkStatus();
+    return CheckMagnitudes(p_);
   }
 
  private:

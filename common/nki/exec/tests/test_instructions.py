@@ -1,5 +1,5 @@
-"""Every instruction of the table, executed, against its meaning in NumPy; every element type against NumPy and
-torch.
+"""Every instruction of the table, executed, against its meaning in NumPy; every element type against NumPy
+and torch.
 """
 
 from __future__ import annotations
