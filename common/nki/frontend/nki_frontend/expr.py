@@ -12,6 +12,9 @@ import numpy as np
 
 from .errors import NkiError, Retrace
 
+# Positions along one axis of an index: no tensor has more elements.
+_MAX_EXTENT = 2**40
+
 
 class Symbol:
     """A loop index, or the quotient or remainder of an affine function of them."""
@@ -341,7 +344,11 @@ class Expr:
                 coefs.append(0)
                 continue
             if d >= len(self.shape):
-                raise IndexError(f"too many indices for an index expression of shape {self.shape}")
+                raise NkiError(
+                    "err_index_shape_mismatch",
+                    f"too many indices for an index expression of shape {self.shape}",
+                    limit=f"{len(self.shape)} axes",
+                )
             size, k = self.shape[d], self.coefs[d]
             d += 1
             if isinstance(item, slice):
@@ -584,7 +591,15 @@ def span(start: object, stop: object, step: int = 1) -> int:
                 hint="use nl.ds(start, size) or a fixed size with mask=",
             )
         size = size.const
-    return max(0, -(-int(size) // step))
+    count = max(0, -(-int(size) // step))
+    if count > _MAX_EXTENT:
+        raise NkiError(
+            "err_index_shape_mismatch",
+            "an index or a slice has too many positions",
+            limit=f"{_MAX_EXTENT} positions",
+            actual=count,
+        )
+    return count
 
 
 def arange(*args) -> Expr:

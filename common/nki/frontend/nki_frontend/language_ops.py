@@ -259,15 +259,23 @@ def full(shape, fill_value, dtype, *, buffer=None, name="", **kwargs):
     return memory.full(shape, fill_value, dtype, buffer=buffer, name=name)
 
 
+def _tensor(a: object, what: str) -> Tensor:
+    if not isinstance(a, Tensor):
+        raise NkiError("err_operand_type", f"{what} takes a tensor, not {type(a).__name__}")
+    return a
+
+
 @_public
 def empty_like(a, dtype=None, *, buffer=None, name="", **kwargs):
     """An uninitialised tensor shaped like another."""
+    a = _tensor(a, "nl.empty_like")
     return memory.ndarray(a.shape, a.dtype if dtype is None else dtype, buffer=buffer, name=name)
 
 
 @_public
 def zeros_like(a, dtype=None, *, buffer=None, name="", **kwargs):
     """A tensor of zeros shaped like another."""
+    a = _tensor(a, "nl.zeros_like")
     return memory.full(
         a.shape, 0.0, a.dtype if dtype is None else dtype, buffer=buffer, name=name, what="nl.zeros_like"
     )

@@ -17,6 +17,8 @@ from .expr import Expr
 from .tile import Tensor
 
 MAX_UNROLL = 65536
+# Of a loop index. Products with any axis of a tensor stay within 64 bits.
+MAX_BOUND = 2**50
 
 
 def _bounds(name: str, args: tuple) -> tuple[int, int, int]:
@@ -39,7 +41,15 @@ def _bounds(name: str, args: tuple) -> tuple[int, int, int]:
         raise NkiError(
             "err_loop_step_not_supported", f"{name} needs a positive step", limit="step >= 1", actual=step
         )
-    return int(start), int(stop), step
+    first, last = int(start), int(stop)
+    if max(abs(first), abs(last), step) > MAX_BOUND:
+        raise NkiError(
+            "err_program_too_large",
+            f"the bounds of {name} are too large",
+            limit=f"numbers up to {MAX_BOUND}",
+            actual=max(first, last, step, key=abs),
+        )
+    return first, last, step
 
 
 def _key(frame: object) -> tuple:

@@ -21,6 +21,8 @@ MAX_SOURCE_BYTES = 1 << 20
 def load(source: str) -> dict:
     """The namespace that the source makes. Raises what it raises."""
     linecache.cache[KERNEL_FILE] = (len(source), None, source.splitlines(keepends=True), KERNEL_FILE)
+    if "\0" in source:
+        raise SyntaxError("source code cannot contain null bytes")
     code = compile_kernel(source, KERNEL_FILE)
     module = types.ModuleType("nki_kernel_source")
     module.__file__ = KERNEL_FILE

@@ -391,6 +391,7 @@ _RULES = {
     "AssertionError": "err_kernel_assertion",
     "TypeError": "err_python_type",
     "ValueError": "err_python_value",
+    "OverflowError": "err_python_value",
     "IndexError": "err_python_index",
     "KeyError": "err_python_key",
     "ZeroDivisionError": "err_python_zero_division",
