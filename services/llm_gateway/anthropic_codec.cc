@@ -3,8 +3,11 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "services/llm_gateway/codec.h"
+#include "services/llm_gateway/stream/answer_builder.h"
+#include "services/llm_gateway/stream/sse_parser.h"
 
 namespace nkiagent::llm_gateway {
 namespace {
@@ -111,19 +114,150 @@ llm::StopReason DecodeStopReason(absl::string_view reason) {
   return llm::STOP_REASON_OTHER;
 }
 
+// Takes over what `usage` tells; a stream tells it in parts.
+void ReadUsage(const Json& usage, nkiagent::common::v1::Usage* out) {
+  const auto read = [&](const char* name, int64_t fallback) {
+    return std::max<int64_t>(0, IntOr(usage, name, fallback));
+  };
+  out->set_input_tokens(read("input_tokens", out->input_tokens()));
+  out->set_output_tokens(read("output_tokens", out->output_tokens()));
+  out->set_cached_input_tokens(read("cache_read_input_tokens", out->cached_input_tokens()));
+  out->set_cache_write_tokens(read("cache_creation_input_tokens", out->cache_write_tokens()));
+}
+
+// What the answer's envelope gives; `message` is the object that has model and id.
+void ReadEnvelope(const Json& message, const HttpResponse& response, llm::GenerateResponse* result) {
+  result->set_provider("anthropic");
+  result->set_provider_model(StringOr(message, "model"));
+  const auto request_id = response.headers.find("request-id");
+  result->set_provider_request_id(request_id != response.headers.end() ? request_id->second
+                                                                       : StringOr(message, "id"));
+}
+
+void SetEnd(absl::string_view reason, const std::string& text, llm::GenerateResponse* result) {
+  result->set_stop_reason(DecodeStopReason(reason));
+  if (result->stop_reason() != llm::STOP_REASON_REFUSAL) return;
+  result->mutable_refusal()->set_message(text);
+  result->mutable_refusal()->set_provider_reason("refusal");
+}
+
+ProviderError ReadError(const Json& json) {
+  const Json& error = Member(json, "error");
+  ProviderError result{.type = StringOr(error, "type"), .message = StringOr(error, "message")};
+  result.context_overflow = absl::StrContains(result.message, "prompt is too long") ||
+                            absl::StrContains(result.message, "exceed context limit");
+  return result;
+}
+
+// https://docs.anthropic.com/en/api/errors
+int StatusOfError(absl::string_view type) {
+  constexpr std::pair<absl::string_view, int> kStatuses[] = {
+      {"invalid_request_error", 400}, {"authentication_error", 401}, {"permission_error", 403},
+      {"not_found_error", 404},       {"request_too_large", 413},    {"rate_limit_error", 429},
+      {"timeout_error", 504},         {"overloaded_error", 529}};
+  for (const auto& [name, status] : kStatuses) {
+    if (type == name) return status;
+  }
+  return 500;
+}
+
+// https://docs.anthropic.com/en/docs/build-with-claude/streaming
+class AnthropicStream : public StreamDecoder {
+ public:
+  absl::Status Feed(absl::string_view bytes, Deltas* deltas) override {
+    return parser_.Feed(bytes, [&](absl::string_view, absl::string_view data) {
+      ++events_;
+      absl::StatusOr<Json> event = ParseJson(data);
+      if (!event.ok()) {
+        return absl::InternalError(
+            absl::StrCat("an event of the stream is ", event.status().message(), ": ", Excerpt(data)));
+      }
+      return OnEvent(*event, deltas);
+    });
+  }
+
+  absl::StatusOr<llm::GenerateResponse> Finish(const HttpResponse& response) override {
+    if (!stopped_) return absl::UnavailableError("the stream ended before its message_stop");
+    ReadEnvelope(start_, response, &result_);
+    SetEnd(stop_reason_, builder_.text(), &result_);
+    *result_.mutable_message() = builder_.Finish();
+    return std::move(result_);
+  }
+
+ private:
+  absl::Status OnEvent(const Json& event, Deltas* deltas) {
+    const std::string type = StringOr(event, "type");
+    const int64_t index = IntOr(event, "index", -1);
+    if (type == "content_block_delta") return OnDelta(index, Member(event, "delta"), deltas);
+    if (type == "content_block_start") return OnStart(index, Member(event, "content_block"), deltas);
+    if (type == "message_start") {
+      start_ = Member(event, "message");
+      ReadUsage(Member(start_, "usage"), result_.mutable_usage());
+    } else if (type == "message_delta") {
+      stop_reason_ = StringOr(Member(event, "delta"), "stop_reason", stop_reason_);
+      ReadUsage(Member(event, "usage"), result_.mutable_usage());
+    } else if (type == "message_stop") {
+      stopped_ = true;
+    } else if (type == "error") {
+      ProviderError error = ReadError(event);
+      error.status = StatusOfError(error.type);
+      return Fail(std::move(error));
+    }
+    // The documentation wants unknown events to be passed over, as pings and block ends are.
+    return absl::OkStatus();
+  }
+
+  absl::Status OnStart(int64_t index, const Json& block, Deltas* deltas) {
+    const std::string type = StringOr(block, "type");
+    if (type == "text") return builder_.Text(index, StringOr(block, "text"), deltas);
+    if (type == "thinking") return builder_.Thinking(index, StringOr(block, "thinking"), deltas);
+    if (type == "redacted_thinking") return builder_.Redacted(index, StringOr(block, "data"));
+    if (type != "tool_use") return absl::OkStatus();
+    absl::Status status =
+        builder_.StartToolCall(index, StringOr(block, "id"), StringOr(block, "name"), deltas);
+    // Empty here by the protocol, but some servers give all of it at once.
+    const Json& input = Member(block, "input");
+    if (status.ok() && !input.empty()) status = builder_.Arguments(index, Dump(input), deltas);
+    return status;
+  }
+
+  absl::Status OnDelta(int64_t index, const Json& delta, Deltas* deltas) {
+    const std::string type = StringOr(delta, "type");
+    if (type == "text_delta") return builder_.Text(index, StringOr(delta, "text"), deltas);
+    if (type == "thinking_delta") return builder_.Thinking(index, StringOr(delta, "thinking"), deltas);
+    if (type == "signature_delta") return builder_.Signature(index, StringOr(delta, "signature"));
+    // The input of the provider's own tools, which the gateway never asks for, belongs to no block here.
+    if (type == "input_json_delta" && builder_.Has(index))
+      return builder_.Arguments(index, StringOr(delta, "partial_json"), deltas);
+    return absl::OkStatus();
+  }
+
+  SseParser parser_;
+  AnswerBuilder builder_;
+  llm::GenerateResponse result_;
+  Json start_;
+  std::string stop_reason_;
+  bool stopped_ = false;
+};
+
 class AnthropicCodec : public Codec {
  public:
   std::string provider() const override { return "anthropic"; }
-  std::string path() const override { return "/v1/messages"; }
-
-  std::vector<std::pair<std::string, std::string>> Headers(absl::string_view key) const override {
-    std::vector<std::pair<std::string, std::string>> headers = {{"content-type", "application/json"},
-                                                                {"anthropic-version", "2023-06-01"}};
-    if (!key.empty()) headers.emplace_back("x-api-key", key);
-    return headers;
+  Offer offer() const override { return {}; }
+  std::string Path(const llm::GenerateRequest&, const ModelConfig&, bool) const override {
+    return "/v1/messages";
   }
 
-  std::string Encode(const llm::GenerateRequest& request, const ModelConfig& config) const override {
+  absl::Status Authorize(const ModelConfig&, const Credentials& credentials, absl::Time,
+                         HttpRequest* request) const override {
+    request->headers.emplace_back("content-type", "application/json");
+    request->headers.emplace_back("anthropic-version", "2023-06-01");
+    if (!credentials.key.empty()) request->headers.emplace_back("x-api-key", credentials.key);
+    return absl::OkStatus();
+  }
+
+  std::string Encode(const llm::GenerateRequest& request, const ModelConfig& config,
+                     bool stream) const override {
     const llm::SamplingOptions& sampling = request.sampling();
     const int64_t default_max = config.max_output_tokens > 0 ? config.max_output_tokens : kDefaultMaxTokens;
     OrderedJson body;
@@ -155,6 +289,7 @@ class AnthropicCodec : public Codec {
     if (sampling.thinking_budget_tokens() > 0) {
       body["thinking"] = {{"type", "enabled"}, {"budget_tokens", sampling.thinking_budget_tokens()}};
     }
+    if (stream) body["stream"] = true;
     return body.dump(-1, ' ', false, OrderedJson::error_handler_t::replace);
   }
 
@@ -172,31 +307,19 @@ class AnthropicCodec : public Codec {
     for (const Json& block : content) {
       if (absl::Status status = DecodeBlock(block, &result, &text); !status.ok()) return status;
     }
-    result.set_stop_reason(DecodeStopReason(StringOr(*json, "stop_reason")));
-    if (result.stop_reason() == llm::STOP_REASON_REFUSAL) {
-      result.mutable_refusal()->set_message(text);
-      result.mutable_refusal()->set_provider_reason("refusal");
-    }
-    const Json& usage = Member(*json, "usage");
-    result.mutable_usage()->set_input_tokens(std::max<int64_t>(0, IntOr(usage, "input_tokens")));
-    result.mutable_usage()->set_output_tokens(std::max<int64_t>(0, IntOr(usage, "output_tokens")));
-    result.mutable_usage()->set_cached_input_tokens(
-        std::max<int64_t>(0, IntOr(usage, "cache_read_input_tokens")));
-    result.mutable_usage()->set_cache_write_tokens(
-        std::max<int64_t>(0, IntOr(usage, "cache_creation_input_tokens")));
-    result.set_provider(provider());
-    result.set_provider_model(StringOr(*json, "model"));
-    const auto request_id = response.headers.find("request-id");
-    result.set_provider_request_id(request_id != response.headers.end() ? request_id->second
-                                                                        : StringOr(*json, "id"));
+    SetEnd(StringOr(*json, "stop_reason"), text, &result);
+    ReadUsage(Member(*json, "usage"), result.mutable_usage());
+    ReadEnvelope(*json, response, &result);
     return result;
+  }
+
+  std::unique_ptr<StreamDecoder> NewStream(const llm::GenerateRequest&) const override {
+    return std::make_unique<AnthropicStream>();
   }
 
   ProviderError DecodeError(const HttpResponse& response) const override {
     const absl::StatusOr<Json> json = ParseJson(response.body);
-    if (!json.ok()) return {};
-    const Json& error = Member(*json, "error");
-    return {.type = StringOr(error, "type"), .message = StringOr(error, "message")};
+    return json.ok() ? ReadError(*json) : ProviderError{};
   }
 
  private:
@@ -237,6 +360,11 @@ Json ArgumentsObject(const llm::ToolCall& call) {
   absl::StatusOr<Json> json = ParseJson(call.arguments_json());
   if (json.ok() && json->is_object()) return *std::move(json);
   return Json{{"invalid_json", call.arguments_json()}};
+}
+
+std::unique_ptr<Codec> MakeCodec(const std::string& provider) {
+  if (provider == "anthropic") return MakeAnthropicCodec();
+  return provider == "bedrock" ? MakeBedrockCodec() : MakeOpenAiCodec();
 }
 
 std::unique_ptr<Codec> MakeAnthropicCodec() { return std::make_unique<AnthropicCodec>(); }

@@ -13,22 +13,24 @@ namespace nkiagent::llm_gateway {
 class BlockingProvider : public Provider {
  public:
   // `executor` outlives the provider and ends its jobs before the provider is destroyed.
-  BlockingProvider(std::unique_ptr<BlockingModel> model, rpc::Executor* executor)
-      : model_(std::move(model)), executor_(executor) {}
+  BlockingProvider(std::unique_ptr<BlockingModel> model, rpc::Executor* executor, Offer offer)
+      : model_(std::move(model)), executor_(executor), offer_(offer) {}
 
   // RESOURCE_EXHAUSTED when the pool's queue is full.
-  void Generate(const GenerateRequest& request, const CallContext& context, Done done) override {
-    // Copied: a call whose caller is gone ends before its job does, and takes its request with it.
-    const absl::Status submitted = executor_->Submit([this, request, context, done] {
-      if (absl::Status status = context.Check(); !status.ok()) return done(status);
-      done(model_->Generate(request, context));
+  void Generate(const ModelCall& call, Done done) override {
+    const absl::Status submitted = executor_->Submit([this, call, done] {
+      if (absl::Status status = call.context.Check(); !status.ok()) return done(status);
+      done(model_->Generate(*call.request, call.context));
     });
     if (!submitted.ok()) done(submitted);
   }
 
+  Offer offer() const override { return offer_; }
+
  private:
   const std::unique_ptr<BlockingModel> model_;
   rpc::Executor* const executor_;
+  const Offer offer_;
 };
 
 }  // namespace nkiagent::llm_gateway

@@ -5,10 +5,12 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "common/rpc/status.h"
+#include "services/llm_gateway/error_detail.h"
 
 namespace nkiagent::llm_gateway {
 
 struct CallQueue::Waiter {
+  std::string session;
   Ready ready;
   std::optional<Scheduler::TimerId> timer;
   std::optional<std::stop_callback<std::function<void()>>> on_stop;
@@ -17,7 +19,7 @@ struct CallQueue::Waiter {
 CallQueue::CallQueue(std::string name, int max_running, int max_waiting, Scheduler* scheduler)
     : name_(std::move(name)), max_running_(max_running), max_waiting_(max_waiting), scheduler_(scheduler) {}
 
-void CallQueue::Enter(const rpc::CallContext& context, Ready ready) {
+void CallQueue::Enter(const std::string& session, const rpc::CallContext& context, Ready ready) {
   auto waiter = std::make_shared<Waiter>();
   uint64_t number = 0;
   {
@@ -30,13 +32,15 @@ void CallQueue::Enter(const rpc::CallContext& context, Ready ready) {
     }
     if (static_cast<int>(waiters_.size()) >= max_waiting_) {
       lock.unlock();
-      ready(rpc::WithRetryAfter(absl::ResourceExhaustedError(absl::StrCat(
-                                    "model ", name_, " has ", max_running_, " calls running and ",
-                                    max_waiting_, " waiting, which is as many as it may")),
-                                absl::Seconds(5)));
+      ready(WithReason(rpc::WithRetryAfter(absl::ResourceExhaustedError(absl::StrCat(
+                                               "model ", name_, " has ", max_running_, " calls running and ",
+                                               max_waiting_, " waiting, which is as many as it may")),
+                                           absl::Seconds(5)),
+                       nkiagent::llm::v1::ERROR_REASON_QUEUE_FULL));
       return;
     }
     number = next_number_++;
+    waiter->session = session;
     waiter->ready = std::move(ready);
     if (context.deadline() != absl::InfiniteFuture()) {
       waiter->timer = scheduler_->RunAt(context.deadline(), [this, number] {
@@ -44,6 +48,7 @@ void CallQueue::Enter(const rpc::CallContext& context, Ready ready) {
       });
     }
     waiters_.emplace(number, waiter);
+    by_session_[session].insert(number);
   }
   // Outside the lock: the callback runs at once if the stop was requested already. It must be complete before
   // anyone destroys the waiter, which `waiter` here guarantees.
@@ -52,16 +57,35 @@ void CallQueue::Enter(const rpc::CallContext& context, Ready ready) {
   });
 }
 
+std::shared_ptr<CallQueue::Waiter> CallQueue::Remove(uint64_t number) {
+  const auto found = waiters_.find(number);
+  if (found == waiters_.end()) return nullptr;
+  std::shared_ptr<Waiter> waiter = std::move(found->second);
+  waiters_.erase(found);
+  const auto session = by_session_.find(waiter->session);
+  session->second.erase(number);
+  if (session->second.empty()) by_session_.erase(session);
+  return waiter;
+}
+
+std::shared_ptr<CallQueue::Waiter> CallQueue::RemoveNext() {
+  if (by_session_.empty()) return nullptr;
+  // Round robin in the order of their names, which is as good as any.
+  auto session = by_session_.upper_bound(last_served_);
+  if (session == by_session_.end()) session = by_session_.begin();
+  last_served_ = session->first;
+  return Remove(*session->second.begin());
+}
+
 void CallQueue::Leave() {
   std::shared_ptr<Waiter> next;
   {
     const std::lock_guard lock(mutex_);
-    if (waiters_.empty()) {
+    next = RemoveNext();
+    if (next == nullptr) {
       --running_;
       return;
     }
-    next = std::move(waiters_.begin()->second);
-    waiters_.erase(waiters_.begin());
   }
   if (next->timer.has_value()) scheduler_->CancelTimer(*next->timer);
   // The ticket passes from the one who leaves to the next.
@@ -72,10 +96,8 @@ void CallQueue::Drop(uint64_t number, const absl::Status& status) {
   std::shared_ptr<Waiter> waiter;
   {
     const std::lock_guard lock(mutex_);
-    const auto found = waiters_.find(number);
-    if (found == waiters_.end()) return;
-    waiter = std::move(found->second);
-    waiters_.erase(found);
+    waiter = Remove(number);
+    if (waiter == nullptr) return;
   }
   if (waiter->timer.has_value()) scheduler_->CancelTimer(*waiter->timer);
   waiter->ready(status);

@@ -8,6 +8,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <stop_token>
 #include <string>
 
@@ -37,10 +38,11 @@ class CallQueue {
   // `name` is the model, for messages. `scheduler` outlives the queue.
   CallQueue(std::string name, int max_running, int max_waiting, Scheduler* scheduler);
 
-  // Calls `ready` once: at once when there is room, otherwise first come, first served, on the thread of
-  // whoever gives up a ticket. RESOURCE_EXHAUSTED with a retry hint when the queue is full; CANCELLED,
+  // Calls `ready` once: at once when there is room, otherwise on the thread of whoever gives up a ticket. The
+  // sessions that wait take turns, and each session's calls are first come, first served; so one that asks
+  // much holds up nobody else. RESOURCE_EXHAUSTED with a retry hint when the queue is full; CANCELLED,
   // DEADLINE_EXCEEDED when the call ends while it waits.
-  void Enter(const rpc::CallContext& context, Ready ready);
+  void Enter(const std::string& session, const rpc::CallContext& context, Ready ready);
 
   int running() const;
   int waiting() const;
@@ -49,6 +51,10 @@ class CallQueue {
   struct Waiter;
 
   void Leave();
+  // Takes out the waiter of that number, or of the session whose turn it is; null if there is none. Under the
+  // mutex.
+  std::shared_ptr<Waiter> Remove(uint64_t number);
+  std::shared_ptr<Waiter> RemoveNext();
   // Takes the waiter out and tells it `status`; nothing if it is no longer there.
   void Drop(uint64_t number, const absl::Status& status);
 
@@ -59,7 +65,9 @@ class CallQueue {
   mutable std::mutex mutex_;  // guards all that follows
   int running_ = 0;
   uint64_t next_number_ = 0;
-  std::map<uint64_t, std::shared_ptr<Waiter>> waiters_;  // by order of arrival
+  std::map<uint64_t, std::shared_ptr<Waiter>> waiters_;   // by order of arrival
+  std::map<std::string, std::set<uint64_t>> by_session_;  // numbers in waiters_; no set is empty
+  std::string last_served_;                               // the session that had the last turn
 };
 
 }  // namespace nkiagent::llm_gateway

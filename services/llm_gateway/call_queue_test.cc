@@ -23,7 +23,7 @@ TEST_F(CallQueueTest, ServesInOrderOfArrival) {
   std::vector<int> order;
   std::vector<std::shared_ptr<CallQueue::Ticket>> tickets(3);
   for (int i = 0; i < 3; ++i) {
-    queue.Enter(CallContext(), [&, i](TicketOr ticket) {
+    queue.Enter("", CallContext(), [&, i](TicketOr ticket) {
       order.push_back(i);
       tickets[i] = *std::move(ticket);
     });
@@ -41,12 +41,12 @@ TEST_F(CallQueueTest, ServesInOrderOfArrival) {
 TEST_F(CallQueueTest, RefusesWhoFindsItFull) {
   CallQueue queue("m", 1, 0, loop_.get());
   std::shared_ptr<CallQueue::Ticket> held;
-  queue.Enter(CallContext(), [&](TicketOr ticket) { held = *std::move(ticket); });
+  queue.Enter("", CallContext(), [&](TicketOr ticket) { held = *std::move(ticket); });
   absl::Status status;
-  queue.Enter(CallContext(), [&](TicketOr ticket) { status = ticket.status(); });
+  queue.Enter("", CallContext(), [&](TicketOr ticket) { status = ticket.status(); });
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
   held.reset();
-  queue.Enter(CallContext(), [&](TicketOr ticket) { status = ticket.status(); });
+  queue.Enter("", CallContext(), [&](TicketOr ticket) { status = ticket.status(); });
   EXPECT_TRUE(status.ok());
   EXPECT_EQ(queue.running(), 0);
 }
@@ -54,11 +54,11 @@ TEST_F(CallQueueTest, RefusesWhoFindsItFull) {
 TEST_F(CallQueueTest, ACallThatEndsWhileItWaitsLeavesTheQueue) {
   CallQueue queue("m", 1, 10, loop_.get());
   std::shared_ptr<CallQueue::Ticket> held;
-  queue.Enter(CallContext(), [&](TicketOr ticket) { held = *std::move(ticket); });
+  queue.Enter("", CallContext(), [&](TicketOr ticket) { held = *std::move(ticket); });
 
   Caller cancelled;
   absl::Status cancelled_status;
-  queue.Enter(cancelled.context(), [&](TicketOr ticket) { cancelled_status = ticket.status(); });
+  queue.Enter("", cancelled.context(), [&](TicketOr ticket) { cancelled_status = ticket.status(); });
   cancelled.stop.request_stop();
   EXPECT_EQ(cancelled_status.code(), absl::StatusCode::kCancelled);
 
@@ -66,7 +66,7 @@ TEST_F(CallQueueTest, ACallThatEndsWhileItWaitsLeavesTheQueue) {
   late.deadline = absl::Now() + absl::Milliseconds(5);
   std::latch done(1);
   absl::Status late_status;
-  queue.Enter(late.context(), [&](TicketOr ticket) {
+  queue.Enter("", late.context(), [&](TicketOr ticket) {
     late_status = ticket.status();
     done.count_down();
   });
@@ -80,11 +80,11 @@ TEST_F(CallQueueTest, ACallThatEndsWhileItWaitsLeavesTheQueue) {
 TEST_F(CallQueueTest, ACallThatWasCancelledBeforeItCameDoesNotStay) {
   CallQueue queue("m", 1, 10, loop_.get());
   std::shared_ptr<CallQueue::Ticket> held;
-  queue.Enter(CallContext(), [&](TicketOr ticket) { held = *std::move(ticket); });
+  queue.Enter("", CallContext(), [&](TicketOr ticket) { held = *std::move(ticket); });
   Caller caller;
   caller.stop.request_stop();
   int calls = 0;
-  queue.Enter(caller.context(), [&](TicketOr) { ++calls; });
+  queue.Enter("", caller.context(), [&](TicketOr) { ++calls; });
   EXPECT_EQ(calls, 1);
   EXPECT_EQ(queue.waiting(), 0);
 }

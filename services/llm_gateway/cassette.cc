@@ -107,6 +107,7 @@ llm::GenerateRequest VisiblePart(const llm::GenerateRequest& request) {
   visible.clear_model();
   visible.clear_cache_prompt();
   visible.clear_response_cache();
+  visible.clear_budgets();
   for (llm::Message& message : *visible.mutable_messages()) {
     for (llm::ContentBlock& block : *message.mutable_content()) block.clear_cache_mark();
   }

@@ -1,23 +1,16 @@
 #include "services/llm_gateway/gateway.h"
 
-#include <algorithm>
 #include <filesystem>
 #include <system_error>
 #include <utility>
 
 #include "absl/random/random.h"
 #include "absl/status/status.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
-#include "absl/time/clock.h"
-#include "common/storage/content_hash.h"
-#include "google/protobuf/util/time_util.h"
 #include "services/llm_gateway/blocking_provider.h"
 #include "services/llm_gateway/codec.h"
-#include "services/llm_gateway/json_util.h"
+#include "services/llm_gateway/pieces.h"
 #include "services/llm_gateway/replay_model.h"
-#include "services/llm_gateway/secrets.h"
 #include "services/llm_gateway/validate.h"
 
 namespace nkiagent::llm_gateway {
@@ -40,18 +33,16 @@ std::string Fingerprint(const GenerateRequest& request) {
   return absl::StrCat(copy.model(), " ", copy.session_id(), " ", RequestHash(copy));
 }
 
-// Metrics speak of "replay", not of each cassette.
-std::string Label(const ModelConfig& config) { return config.name == kReplay ? "replay" : config.name; }
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Gateway>> Gateway::Create(GatewayOptions options,
                                                          std::vector<ModelConfig> models,
                                                          std::unique_ptr<BlockingModel> builtin,
-                                                         metrics::Metrics& metrics) {
+                                                         metrics::Metrics& metrics,
+                                                         std::vector<AliasConfig> aliases) {
   std::unique_ptr<Gateway> gateway(new Gateway(std::move(options), metrics));
-  if (absl::Status status = gateway->Start(std::move(models), std::move(builtin)); !status.ok())
-    return status;
+  if (absl::Status status = gateway->Start(std::move(builtin)); !status.ok()) return status;
+  gateway->Replace(models, std::move(aliases));
   return gateway;
 }
 
@@ -60,13 +51,18 @@ Gateway::Gateway(GatewayOptions options, metrics::Metrics& metrics)
 
 Gateway::~Gateway() = default;
 
-absl::Status Gateway::Start(std::vector<ModelConfig> models, std::unique_ptr<BlockingModel> builtin) {
+absl::Status Gateway::Start(std::unique_ptr<BlockingModel> builtin) {
   if (!options_.record_dir.empty()) {
     std::error_code error;
     if (!std::filesystem::is_directory(options_.record_dir, error)) {
       return absl::InvalidArgumentError(absl::StrCat("record_dir ", options_.record_dir, " is no folder"));
     }
     recorder_ = std::make_unique<Recorder>(options_.record_dir);
+  }
+  if (options_.response_cache_bytes > 0) {
+    auto cache = ResponseCache::Open(options_.response_cache_file, options_.response_cache_bytes);
+    if (!cache.ok()) return cache.status();
+    cache_ = *std::move(cache);
   }
   absl::StatusOr<std::unique_ptr<EventLoop>> loop = EventLoop::Create();
   if (!loop.ok()) return loop.status();
@@ -75,153 +71,119 @@ absl::Status Gateway::Start(std::vector<ModelConfig> models, std::unique_ptr<Blo
   if (!client.ok()) return client.status();
   client_ = *std::move(client);
   local_models_ = std::make_unique<rpc::Executor>(options_.local_models);
+  parts_ = {.metrics = &metrics_,
+            .budgets = &budgets_,
+            .scheduler = loop_.get(),
+            .cache = cache_.get(),
+            .recorder = recorder_.get(),
+            .cache_temperature_zero = options_.response_cache_temperature_zero,
+            .session_budget_micro_usd = options_.session_budget_micro_usd};
+  if (builtin != nullptr) local_.push_back(MakeLocalEntry(kBuiltin, std::move(builtin), {}));
+  if (!options_.cassette_dir.empty()) {
+    // What was recorded is given back, whatever its model offered.
+    local_.push_back(MakeLocalEntry(kReplay, std::make_unique<ReplayModel>(options_.cassette_dir),
+                                    {.seed = true, .samples = true, .logprobs = true}));
+  }
+  return absl::OkStatus();
+}
 
+std::shared_ptr<ModelEntry> Gateway::MakeLocalEntry(const char* name, std::unique_ptr<BlockingModel> model,
+                                                    Offer offer) {
+  auto entry = std::make_shared<ModelEntry>();
+  entry->config.name = name;
+  entry->config.provider = MetricLabel(entry->config);
+  entry->config.provider_model = entry->config.provider;
+  entry->config.local = true;
+  entry->provider = std::make_unique<BlockingProvider>(std::move(model), local_models_.get(), offer);
+  entry->queue = std::make_unique<CallQueue>(name, options_.local_models.threads,
+                                             options_.local_models.max_queued, loop_.get());
+  return entry;
+}
+
+std::shared_ptr<ModelEntry> Gateway::MakeEntry(const ModelConfig& config) {
+  auto entry = std::make_shared<ModelEntry>();
+  entry->config = config;
+  entry->limiter = std::make_unique<RateLimiter>(config.requests_per_minute, config.tokens_per_minute);
+  entry->breaker = BreakerOf(config.base_url);
+  entry->queue =
+      std::make_unique<CallQueue>(config.name, config.max_concurrency, config.max_queue, loop_.get());
   const HttpProviderParts parts = {
       .client = client_.get(),
       .scheduler = loop_.get(),
       .random = &Random,
-      .on_attempt = [this](const Attempt& attempt) { metrics_.RecordAttempt(attempt); }};
-  for (ModelConfig& config : models) {
-    std::unique_ptr<Codec> codec = config.provider == "anthropic" ? MakeAnthropicCodec() : MakeOpenAiCodec();
-    auto provider = std::make_unique<HttpProvider>(config, std::move(codec), options_.http, parts);
-    AddEntry(std::move(config), std::move(provider));
-  }
-  const auto add_local = [&](const char* name, std::unique_ptr<BlockingModel> model) {
-    ModelConfig config;
-    config.name = name;
-    config.provider = Label(config);
-    config.provider_model = config.provider;
-    config.max_concurrency = options_.local_models.threads;
-    config.max_queue = options_.local_models.max_queued;
-    AddEntry(config, std::make_unique<BlockingProvider>(std::move(model), local_models_.get()));
-  };
-  if (builtin != nullptr) add_local(kBuiltin, std::move(builtin));
-  if (!options_.cassette_dir.empty())
-    add_local(kReplay, std::make_unique<ReplayModel>(options_.cassette_dir));
-  return absl::OkStatus();
+      .on_attempt = [this](const Attempt& attempt) { metrics_.RecordAttempt(attempt); },
+      .limiter = entry->limiter.get(),
+      .breaker = entry->breaker.get()};
+  entry->provider = std::make_unique<HttpProvider>(config, MakeCodec(config.provider), options_.http, parts);
+  return entry;
 }
 
-void Gateway::AddEntry(ModelConfig config, std::unique_ptr<Provider> provider) {
-  auto entry = std::make_unique<Entry>();
-  entry->queue =
-      std::make_unique<CallQueue>(config.name, config.max_concurrency, config.max_queue, loop_.get());
-  entry->provider = std::move(provider);
-  entry->config = std::move(config);
-  entries_.push_back(std::move(entry));
+std::shared_ptr<CircuitBreaker> Gateway::BreakerOf(const std::string& endpoint) {
+  std::weak_ptr<CircuitBreaker>& slot = breakers_[endpoint];
+  std::shared_ptr<CircuitBreaker> breaker = slot.lock();
+  if (breaker == nullptr) {
+    breaker = std::make_shared<CircuitBreaker>(endpoint, options_.breaker,
+                                               [this, endpoint](CircuitBreaker::State state) {
+                                                 metrics_.RecordCircuit(endpoint, static_cast<int>(state));
+                                               });
+    slot = breaker;
+  }
+  return breaker;
 }
 
-absl::StatusOr<Gateway::Entry*> Gateway::Find(const std::string& model) {
-  Entry* best = nullptr;
-  for (const auto& entry : entries_) {
-    if (!entry->config.Matches(model)) continue;
-    if (!entry->config.IsPattern()) return entry.get();
-    if (best == nullptr || entry->config.name.size() > best->config.name.size()) best = entry.get();
-  }
-  if (best != nullptr) return best;
-  std::vector<std::string> names;
-  for (const auto& entry : entries_) names.push_back(entry->config.name);
-  std::sort(names.begin(), names.end());
-  return absl::NotFoundError(absl::StrCat("there is no model '", Excerpt(model, 128),
-                                          "'; known are: ", Excerpt(absl::StrJoin(names, ", "), 2000)));
+void Gateway::Replace(const std::vector<ModelConfig>& models, std::vector<AliasConfig> aliases) {
+  const std::lock_guard lock(replace_mutex_);
+  std::shared_ptr<const ModelTable> old = table();
+  auto fresh =
+      std::make_shared<const ModelTable>(models, std::move(aliases), local_, old.get(),
+                                         [this](const ModelConfig& config) { return MakeEntry(config); });
+  const std::lock_guard table_lock(table_mutex_);
+  table_ = std::move(fresh);
 }
 
-absl::Status Gateway::Check(const GenerateRequest& request, const Entry& entry) const {
-  const int64_t limit = entry.config.max_output_tokens;
-  if (limit > 0 && request.sampling().max_output_tokens() > limit) {
-    return absl::InvalidArgumentError(absl::StrCat("sampling.max_output_tokens is ",
-                                                   request.sampling().max_output_tokens(), "; model ",
-                                                   entry.config.name, " gives at most ", limit));
-  }
-  if (request.response_cache() == llm::RESPONSE_CACHE_USE ||
-      request.response_cache() == llm::RESPONSE_CACHE_REFRESH) {
-    return absl::UnimplementedError("this gateway has no cache of responses; ask with RESPONSE_CACHE_OFF");
-  }
-  return absl::OkStatus();
+std::shared_ptr<const ModelTable> Gateway::table() const {
+  const std::lock_guard lock(table_mutex_);
+  return table_;
 }
 
 void Gateway::Generate(const GenerateRequest& request, const CallContext& context, Provider::Done done) {
-  if (absl::Status status = ValidateRequest(request); !status.ok()) return done(status);
-  absl::StatusOr<Entry*> entry = Find(request.model());
-  if (!entry.ok()) return done(entry.status());
-  if (absl::Status status = Check(request, **entry); !status.ok()) return done(status);
-  const CallContext bounded =
-      context.deadline() == absl::InfiniteFuture() ? context.WithTimeout(options_.default_deadline) : context;
-  auto shared = std::make_shared<const GenerateRequest>(request);
-  if (request.request_id().empty()) {
-    Call(*entry, shared, bounded, std::move(done));
+  Stream(std::make_shared<const GenerateRequest>(request), context, nullptr, std::move(done));
+}
+
+void Gateway::Stream(std::shared_ptr<const GenerateRequest> request, const CallContext& context,
+                     std::shared_ptr<PieceSink> pieces, Provider::Done done) {
+  if (absl::Status status = ValidateRequest(*request); !status.ok()) return done(status);
+  if (pieces != nullptr && request->sampling().samples() > 1) {
+    return done(absl::InvalidArgumentError("sampling.samples is over 1; a stream has one answer"));
+  }
+  absl::StatusOr<Route> route = table()->Find(request->model());
+  if (!route.ok()) return done(route.status());
+  ModelCall call{.request = request,
+                 .context = context.deadline() == absl::InfiniteFuture()
+                                ? context.WithTimeout(options_.default_deadline)
+                                : context};
+  if (pieces != nullptr) {
+    auto counting = std::make_shared<CountingSink>(std::move(pieces));
+    call.pieces = counting;
+    // An answer that was there already, or that is made in one go, comes in pieces nonetheless.
+    done = [counting, done = std::move(done)](absl::StatusOr<GenerateResponse> result) {
+      if (result.ok() && counting->bytes() == 0) SendPieces(result->message(), counting.get());
+      done(std::move(result));
+    };
+  }
+  if (request->request_id().empty()) {
+    std::make_shared<RoutedCall>(&parts_, *std::move(route), std::move(call), std::move(done))->Begin();
     return;
   }
+  const CallContext bounded = call.context;
   memory_.Run(
-      request.request_id(), Fingerprint(request), bounded,
-      [this, entry = *entry, shared](const CallContext& joint, Provider::Done joint_done) {
-        Call(entry, shared, joint, std::move(joint_done));
+      request->request_id(), Fingerprint(*request), bounded,
+      [this, route = *std::move(route), call](const CallContext& joint, Provider::Done joint_done) {
+        ModelCall shared = call;
+        shared.context = joint;
+        std::make_shared<RoutedCall>(&parts_, route, std::move(shared), std::move(joint_done))->Begin();
       },
       std::move(done));
-}
-
-void Gateway::Call(Entry* entry, const std::shared_ptr<const GenerateRequest>& request,
-                   const CallContext& context, Provider::Done done) {
-  const absl::Time start = absl::Now();
-  auto complete = [this, entry, request, start,
-                   done = std::move(done)](absl::StatusOr<GenerateResponse> result) {
-    done(Complete(*entry, *request, start, std::move(result)));
-  };
-  entry->queue->Enter(context, [this, entry, request, context,
-                                complete](absl::StatusOr<std::shared_ptr<CallQueue::Ticket>> ticket) {
-    metrics_.RecordQueue(Label(entry->config), entry->queue->running(), entry->queue->waiting());
-    if (!ticket.ok()) return complete(ticket.status());
-    entry->provider->Generate(
-        *request, context,
-        [complete, ticket = *std::move(ticket)](absl::StatusOr<GenerateResponse> result) mutable {
-          // The next call begins before this one's answer is worked on.
-          ticket.reset();
-          complete(std::move(result));
-        });
-  });
-}
-
-absl::StatusOr<GenerateResponse> Gateway::Complete(const Entry& entry, const GenerateRequest& request,
-                                                   absl::Time start,
-                                                   absl::StatusOr<GenerateResponse> result) {
-  const absl::Duration duration = absl::Now() - start;
-  if (result.ok()) {
-    result->set_model(request.model());
-    if (result->attempts() == 0) result->set_attempts(1);
-    result->mutable_usage()->set_calls(1);
-    result->mutable_usage()->set_cost_micro_usd(CostMicroUsd(entry.config.prices, result->usage()));
-    *result->mutable_latency() =
-        google::protobuf::util::TimeUtil::NanosecondsToDuration(absl::ToInt64Nanoseconds(duration));
-    if (recorder_ != nullptr) {
-      if (absl::Status status = recorder_->Record(request, *result); !status.ok()) result = status;
-    }
-  }
-  metrics_.RecordCall(Label(entry.config), result.status(), duration,
-                      result.ok() ? &result->usage() : nullptr);
-  metrics_.RecordQueue(Label(entry.config), entry.queue->running(), entry.queue->waiting());
-  return result;
-}
-
-std::vector<llm::Model> Gateway::ListModels() const {
-  std::vector<llm::Model> models;
-  for (const auto& entry : entries_) {
-    const ModelConfig& config = entry->config;
-    llm::Model model;
-    model.set_name(config.name);
-    model.set_provider(config.provider);
-    model.set_provider_model(config.ProviderModel(config.name));
-    model.set_context_window_tokens(config.context_window_tokens);
-    model.set_max_output_tokens(config.max_output_tokens);
-    model.mutable_prices()->set_input_micro_usd(config.prices.input);
-    model.mutable_prices()->set_output_micro_usd(config.prices.output);
-    model.mutable_prices()->set_cached_input_micro_usd(config.prices.cached_input);
-    model.mutable_prices()->set_cache_write_micro_usd(config.prices.cache_write);
-    const absl::Status available = entry->provider->Available();
-    model.set_available(available.ok());
-    if (!available.ok()) model.set_unavailable_reason(std::string(available.message()));
-    models.push_back(std::move(model));
-  }
-  std::sort(models.begin(), models.end(), [](const auto& a, const auto& b) { return a.name() < b.name(); });
-  return models;
 }
 
 }  // namespace nkiagent::llm_gateway

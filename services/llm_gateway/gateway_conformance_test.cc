@@ -11,9 +11,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/rpc/status.h"
-#include "services/llm_gateway/gateway.h"
-#include "services/llm_gateway/test_util.h"
-#include "tests/standins/chat_standin.h"
+#include "services/llm_gateway/conformance_fixture.h"
+#include "services/llm_gateway/error_detail.h"
 
 namespace nkiagent::llm_gateway {
 namespace {
@@ -25,102 +24,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-// Every scenario of the stand-in is a model; "PROVIDER/SCENARIO" is its name here.
-std::vector<ModelConfig> Models(const std::string& url) {
-  std::vector<ModelConfig> models;
-  const auto add = [&](const std::string& name, const std::string& provider, const std::string& key) {
-    ModelConfig config;
-    config.name = name;
-    config.provider = provider;
-    config.base_url = provider == "anthropic" ? url : url + "/v1";
-    config.key_env = key;
-    config.prices = {
-        .input = 3'000'000, .output = 15'000'000, .cached_input = 300'000, .cache_write = 3'750'000};
-    config.max_output_tokens = 1000;
-    const std::string prefix = provider + "/";
-    if (name.starts_with(prefix)) config.provider_model = name.substr(prefix.size());
-    models.push_back(config);
-  };
-  for (const char* provider : {"anthropic", "openai"}) {
-    for (const char* scenario : {"chat",           "tools",           "broken-arguments",
-                                 "max-tokens",     "refusal",         "rate-limited-twice",
-                                 "rate-limited",   "overloaded-once", "always-500",
-                                 "bad-request",    "quota",           "leaks-key",
-                                 "html-404",       "redirect",        "garbage",
-                                 "broken-json",    "wrong-shape",     "deep-json",
-                                 "deep-arguments", "endless",         "drip",
-                                 "silent",         "silent-2",        "hangs-up",
-                                 "cut-off",        "no-http",         "no-such-scenario"}) {
-      add(absl::StrCat(provider, "/", scenario), provider,
-          provider == std::string("anthropic") ? "STANDIN_ANTHROPIC_KEY" : "STANDIN_OPENAI_KEY");
-    }
-    add(absl::StrCat(provider, "-nokey"), provider, "STANDIN_UNSET_KEY");
-    add(absl::StrCat(provider, "-badkey"), provider, "STANDIN_BAD_KEY");
-  }
-  // Nothing listens on the discard port.
-  add("unreachable", "openai", "STANDIN_OPENAI_KEY");
-  models.back().base_url = "http://127.0.0.1:9";
-  // A server with plain HTTP is asked for TLS.
-  add("no-tls", "openai", "STANDIN_OPENAI_KEY");
-  models.back().base_url = "https" + url.substr(4);
-  return models;
-}
-
-GatewayOptions FastOptions() {
-  GatewayOptions options;
-  options.http.retry.first_pause = absl::Milliseconds(1);
-  options.http.retry.max_attempts = 3;
-  options.http.max_response_bytes = 1 << 20;
-  options.http.body_timeout = absl::Milliseconds(300);
-  return options;
-}
-
-class GatewayTest : public ::testing::TestWithParam<const char*> {
- protected:
-  static void SetUpTestSuite() {
-    for (const char* proxy : {"http_proxy", "https_proxy", "all_proxy", "HTTPS_PROXY", "ALL_PROXY"})
-      unsetenv(proxy);
-    setenv("STANDIN_ANTHROPIC_KEY", standins::kAnthropicKey, 1);
-    setenv("STANDIN_OPENAI_KEY", standins::kOpenAiKey, 1);
-    setenv("STANDIN_BAD_KEY", "sk-wrong-key-0000000000", 1);
-    unsetenv("STANDIN_UNSET_KEY");
-    absl::StatusOr<std::unique_ptr<ChatStandin>> started = ChatStandin::Start();
-    ASSERT_TRUE(started.ok()) << started.status();
-    standin_ = std::move(started)->release();
-  }
-  static void TearDownTestSuite() {
-    delete standin_;
-    standin_ = nullptr;
-  }
-
-  void SetUp() override { Start(FastOptions()); }
-
-  void Start(GatewayOptions options) {
-    gateway_.reset();
-    absl::StatusOr<std::unique_ptr<Gateway>> gateway =
-        Gateway::Create(std::move(options), Models(standin_->url()), nullptr, metrics_);
-    ASSERT_TRUE(gateway.ok()) << gateway.status();
-    gateway_ = *std::move(gateway);
-  }
-
-  absl::StatusOr<GenerateResponse> Generate(const GenerateRequest& request) {
-    Answer answer;
-    gateway_->Generate(request, CallContext(), answer.Catch());
-    return answer.Wait();
-  }
-
-  // The model that plays `scenario` for the provider under test.
-  std::string Name(const std::string& scenario) const { return absl::StrCat(GetParam(), "/", scenario); }
-  bool anthropic() const { return GetParam() == std::string("anthropic"); }
-
-  static ChatStandin* standin_;
-  metrics::Metrics metrics_{"llm"};
-  std::unique_ptr<Gateway> gateway_;
-};
-
-ChatStandin* GatewayTest::standin_ = nullptr;
-
-INSTANTIATE_TEST_SUITE_P(Providers, GatewayTest, ::testing::Values("anthropic", "openai"),
+INSTANTIATE_TEST_SUITE_P(Providers, GatewayTest, ::testing::Values("anthropic", "openai", "bedrock"),
                          [](const auto& param) { return std::string(param.param); });
 
 TEST_P(GatewayTest, AnswersWithTextUsageCostAndNames) {
@@ -137,7 +41,7 @@ TEST_P(GatewayTest, AnswersWithTextUsageCostAndNames) {
   EXPECT_EQ(response->message().role(), llm::ROLE_ASSISTANT);
   EXPECT_EQ(response->stop_reason(), llm::STOP_REASON_END_TURN);
   EXPECT_EQ(response->provider(), GetParam());
-  EXPECT_EQ(response->provider_model(), "chat-20250514");
+  EXPECT_EQ(response->provider_model(), bedrock() ? "chat" : "chat-20250514");
   EXPECT_EQ(response->provider_request_id(), "req_standin");
   EXPECT_EQ(response->model(), Name("chat"));
   EXPECT_EQ(response->attempts(), 1);
@@ -146,29 +50,18 @@ TEST_P(GatewayTest, AnswersWithTextUsageCostAndNames) {
   EXPECT_EQ(response->usage().cached_input_tokens(), 300);
   EXPECT_EQ(response->usage().output_tokens(), 20);
   EXPECT_EQ(response->usage().calls(), 1);
-  // 100 * 3 + 300 * 0.3 + 20 * 15 micro-USD, and 40 * 3.75 for what Anthropic wrote to its cache.
-  EXPECT_EQ(response->usage().cost_micro_usd(), anthropic() ? 840 : 690);
+  // 100 * 3 + 300 * 0.3 + 20 * 15 micro-USD, and 40 * 3.75 for what was written to the cache.
+  EXPECT_EQ(response->usage().cost_micro_usd(), openai() ? 690 : 840);
 
   const nlohmann::json body = standin_->Log("chat").back()["body"];
-  EXPECT_EQ(body["temperature"], 0.5);
-  EXPECT_EQ(body["max_tokens"], 77);
-  EXPECT_EQ(body[anthropic() ? "stop_sequences" : "stop"], nlohmann::json({"END"}));
-  EXPECT_EQ(body.contains("seed"), !anthropic());
-}
-
-// The conversation of one tool turn; what the model said is passed back unchanged.
-GenerateRequest WithResults(GenerateRequest request, const GenerateResponse& response) {
-  *request.add_messages() = response.message();
-  llm::Message* results = request.add_messages();
-  results->set_role(llm::ROLE_USER);
-  for (const llm::ContentBlock& block : response.message().content()) {
-    if (!block.has_tool_call()) continue;
-    llm::ToolResult* result = results->add_content()->mutable_tool_result();
-    result->set_call_id(block.tool_call().id());
-    result->set_text("result of " + block.tool_call().name());
-    result->set_is_error(block.tool_call().name() == "verify_kernel");
-  }
-  return request;
+  const nlohmann::json inference = bedrock() ? body["inferenceConfig"] : body;
+  EXPECT_EQ(inference["temperature"], 0.5);
+  EXPECT_EQ(inference[bedrock() ? "maxTokens" : "max_tokens"], 77);
+  EXPECT_EQ(inference[openai()    ? "stop"
+                      : bedrock() ? "stopSequences"
+                                  : "stop_sequences"],
+            nlohmann::json({"END"}));
+  EXPECT_EQ(body.contains("seed"), openai());
 }
 
 TEST_P(GatewayTest, CarriesToolCallsResultsAndReasoningThroughAConversation) {
@@ -194,8 +87,8 @@ TEST_P(GatewayTest, CarriesToolCallsResultsAndReasoningThroughAConversation) {
     EXPECT_FALSE(block.tool_call().id().empty());
   }
   EXPECT_THAT(calls, ElementsAre("compile_kernel", "verify_kernel"));
-  EXPECT_EQ(thoughts, anthropic() ? 2 : 1);
-  const llm::ToolCall& call = first->message().content(anthropic() ? 3 : 2).tool_call();
+  EXPECT_EQ(thoughts, openai() ? 1 : 2);
+  const llm::ToolCall& call = first->message().content(openai() ? 2 : 3).tool_call();
   EXPECT_EQ(nlohmann::json::parse(call.arguments_json()),
             nlohmann::json::parse(R"({"source": "def f():\n  pass  # é中😀", "grid": [2]})"));
 
@@ -317,7 +210,8 @@ TEST_P(GatewayTest, NamesTheVariableOfAMissingKey) {
 TEST_P(GatewayTest, ReportsARefusedKey) {
   absl::StatusOr<GenerateResponse> response = Generate(Ask(absl::StrCat(GetParam(), "-badkey"), "?"));
   EXPECT_EQ(response.status().code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_THAT(std::string(response.status().message()), HasSubstr("401"));
+  EXPECT_THAT(std::string(response.status().message()), HasSubstr(bedrock() ? "403" : "401"));
+  EXPECT_EQ(ReasonOf(response.status()), llm::ERROR_REASON_KEY);
 }
 
 TEST_P(GatewayTest, CancellationClosesTheSocket) {
@@ -408,7 +302,7 @@ TEST_P(GatewayAloneTest, RetriesHonourTheProvidersPauseAndCountTries) {
   // A stand-in of its own: the shared one has counted requests of other tests.
   absl::StatusOr<std::unique_ptr<ChatStandin>> fresh = ChatStandin::Start();
   ASSERT_TRUE(fresh.ok()) << fresh.status();
-  auto gateway = Gateway::Create(FastOptions(), Models((*fresh)->url()), nullptr, metrics_);
+  auto gateway = Gateway::Create(FastOptions(), StandinModels((*fresh)->url()), nullptr, metrics_);
   ASSERT_TRUE(gateway.ok());
   for (const auto& [model, tries] :
        {std::pair("openai/rate-limited-twice", 3), {"anthropic/overloaded-once", 2}}) {
@@ -448,7 +342,7 @@ TEST_P(GatewayAloneTest, QuotaThatIsUsedUpIsNotTriedAgain) {
 }
 
 TEST_P(GatewayAloneTest, AFullQueueRefusesAndACancelledWaiterLeavesIt) {
-  std::vector<ModelConfig> models = Models(standin_->url());
+  std::vector<ModelConfig> models = StandinModels(standin_->url());
   for (ModelConfig& model : models) {
     model.max_concurrency = 1;
     model.max_queue = 1;

@@ -36,6 +36,8 @@ const char* FailureName(HttpFailure failure) {
       return "deadline";
     case HttpFailure::kCancelled:
       return "cancelled";
+    case HttpFailure::kStopped:
+      return "broken_stream";
     case HttpFailure::kBadRequest:
       return "bad_request";
   }
@@ -66,7 +68,13 @@ GatewayMetrics::GatewayMetrics(metrics::Metrics& metrics)
       calls_running_(metrics.Gauge("model_calls_running", "Calls to the model in progress.")),
       calls_waiting_(metrics.Gauge("model_calls_waiting", "Calls that wait for their turn.")),
       rate_limit_remaining_(metrics.Gauge("provider_rate_limit_remaining",
-                                          "What the provider's last answer said is left of a limit.")) {}
+                                          "What the provider's last answer said is left of a limit.")),
+      cache_lookups_total_(metrics.Counter("response_cache_lookups_total",
+                                           "Questions to the cache of responses, by outcome.")),
+      fall_overs_total_(
+          metrics.Counter("fall_overs_total", "Times that an alias went on with its next model.")),
+      circuit_state_(metrics.Gauge("circuit_state", "An endpoint's circuit: 0 closed, 1 half-open, 2 open.")),
+      reloads_total_(metrics.Counter("config_reloads_total", "Configurations read anew, by outcome.")) {}
 
 void GatewayMetrics::RecordCall(const std::string& model, const absl::Status& status, absl::Duration duration,
                                 const nkiagent::common::v1::Usage* usage) {
@@ -119,6 +127,27 @@ void GatewayMetrics::RecordAttempt(const Attempt& attempt) {
 void GatewayMetrics::RecordQueue(const std::string& model, int running, int waiting) {
   calls_running_.Add({{"model", model}}).Set(running);
   calls_waiting_.Add({{"model", model}}).Set(waiting);
+}
+
+void GatewayMetrics::RecordCache(const std::string& model, bool hit) {
+  cache_lookups_total_.Add({{"model", model}, {"outcome", hit ? "hit" : "miss"}}).Increment();
+}
+
+void GatewayMetrics::RecordFallOver(const std::string& from, const std::string& to) {
+  fall_overs_total_.Add({{"from", from}, {"to", to}}).Increment();
+}
+
+void GatewayMetrics::RecordCircuit(const std::string& endpoint, int state) {
+  circuit_state_.Add({{"endpoint", endpoint}}).Set(state);
+  rpc::Logger::Get("provider")
+      .Warn(state == 0   ? "circuit closed"
+            : state == 1 ? "circuit half-open"
+                         : "circuit open",
+            {{"endpoint", endpoint}});
+}
+
+void GatewayMetrics::RecordReload(const std::string& outcome) {
+  reloads_total_.Add({{"outcome", outcome}}).Increment();
 }
 
 }  // namespace nkiagent::llm_gateway

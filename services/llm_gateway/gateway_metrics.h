@@ -26,6 +26,14 @@ class GatewayMetrics {
   void RecordAttempt(const Attempt& attempt);
   // The model's queue as it is now.
   void RecordQueue(const std::string& model, int running, int waiting);
+  // A question that the cache of responses could or could not answer.
+  void RecordCache(const std::string& model, bool hit);
+  // An alias that goes on with another model.
+  void RecordFallOver(const std::string& from, const std::string& to);
+  // An endpoint's circuit: 0 closed, 1 half-open, 2 open.
+  void RecordCircuit(const std::string& endpoint, int state);
+  // A configuration that was read anew: "ok" or "refused".
+  void RecordReload(const std::string& outcome);
 
  private:
   prometheus::Family<prometheus::Counter>& calls_total_;
@@ -37,6 +45,10 @@ class GatewayMetrics {
   prometheus::Family<prometheus::Gauge>& calls_running_;
   prometheus::Family<prometheus::Gauge>& calls_waiting_;
   prometheus::Family<prometheus::Gauge>& rate_limit_remaining_;
+  prometheus::Family<prometheus::Counter>& cache_lookups_total_;
+  prometheus::Family<prometheus::Counter>& fall_overs_total_;
+  prometheus::Family<prometheus::Gauge>& circuit_state_;
+  prometheus::Family<prometheus::Counter>& reloads_total_;
 };
 
 }  // namespace nkiagent::llm_gateway

@@ -8,11 +8,13 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "services/llm_gateway/circuit_breaker.h"
 #include "services/llm_gateway/codec.h"
 #include "services/llm_gateway/http/event_loop.h"
 #include "services/llm_gateway/http/http_client.h"
 #include "services/llm_gateway/model_config.h"
 #include "services/llm_gateway/provider.h"
+#include "services/llm_gateway/rate_limiter.h"
 #include "services/llm_gateway/retry.h"
 
 namespace nkiagent::llm_gateway {
@@ -22,8 +24,10 @@ struct HttpProviderOptions {
   // Longest time of one try, so that a connection that died silently doesn't use up the caller's deadline.
   absl::Duration attempt_timeout = absl::Minutes(10);
   absl::Duration connect_timeout = absl::Seconds(10);
-  // Longest time from the first to the last byte of an answer.
+  // Longest time from the first to the last byte of an answer that is not streamed.
   absl::Duration body_timeout = absl::Minutes(2);
+  // Longest time without a complete event in a streamed answer.
+  absl::Duration stream_timeout = absl::Minutes(2);
   // Largest answer in bytes.
   size_t max_response_bytes = size_t{32} << 20;
 };
@@ -47,6 +51,9 @@ struct HttpProviderParts {
   std::function<double()> random;
   // Called after each try, on the loop thread; may be null.
   std::function<void(const Attempt&)> on_attempt;
+  // Of the model, and of its endpoint; may be null.
+  RateLimiter* limiter = nullptr;
+  CircuitBreaker* breaker = nullptr;
 };
 
 class HttpProvider : public Provider {
@@ -57,7 +64,9 @@ class HttpProvider : public Provider {
   // Destroyed only when no call is in progress.
   ~HttpProvider() override = default;
 
-  void Generate(const GenerateRequest& request, const CallContext& context, Done done) override;
+  void Generate(const ModelCall& call, Done done) override;
+  Offer offer() const override { return codec_->offer(); }
+  std::string Identity(const GenerateRequest& request) const override;
   absl::Status Available() const override;
 
  private:

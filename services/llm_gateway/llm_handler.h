@@ -17,7 +17,7 @@ class LlmHandler final : public nkiagent::llm::v1::LlmService::CallbackService {
                                      const nkiagent::llm::v1::GenerateRequest* request,
                                      nkiagent::llm::v1::GenerateResponse* response) override;
 
-  // UNIMPLEMENTED: no provider streams yet.
+  // Sends pieces as fast as the caller reads them; a slow one makes the provider wait.
   grpc::ServerWriteReactor<nkiagent::llm::v1::StreamGenerateResponse>* StreamGenerate(
       grpc::CallbackServerContext* context, const nkiagent::llm::v1::StreamGenerateRequest* request) override;
 

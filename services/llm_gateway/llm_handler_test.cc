@@ -27,7 +27,7 @@ class LlmHandlerTest : public ::testing::Test {
     auto standin = standins::ChatStandin::Start();
     ASSERT_TRUE(standin.ok()) << standin.status();
     standin_ = *std::move(standin);
-    std::vector<ModelConfig> models(2);
+    std::vector<ModelConfig> models(4);
     for (ModelConfig& model : models) {
       model.provider = "openai";
       model.base_url = standin_->url() + "/v1";
@@ -35,7 +35,11 @@ class LlmHandlerTest : public ::testing::Test {
     }
     models[0].name = "chat";
     models[1].name = "silent";
-    auto gateway = Gateway::Create({}, models, nullptr, runtime_.metrics());
+    models[2].name = "long";
+    models[3].name = "stream-hangs";
+    GatewayOptions gateway_options;
+    gateway_options.http.max_response_bytes = size_t{64} << 20;
+    auto gateway = Gateway::Create(gateway_options, models, nullptr, runtime_.metrics());
     ASSERT_TRUE(gateway.ok()) << gateway.status();
     gateway_ = *std::move(gateway);
     handler_ = std::make_unique<LlmHandler>(runtime_, *gateway_);
@@ -68,7 +72,7 @@ TEST_F(LlmHandlerTest, AnswersListsAndIsHealthy) {
   grpc::ClientContext list_context;
   llm::ListModelsResponse list;
   ASSERT_TRUE(stub_->ListModels(&list_context, {}, &list).ok());
-  ASSERT_EQ(list.models_size(), 2);
+  ASSERT_EQ(list.models_size(), 4);
   EXPECT_EQ(list.models(0).name(), "chat");
   EXPECT_TRUE(list.models(0).available());
   EXPECT_TRUE(
@@ -80,7 +84,7 @@ TEST_F(LlmHandlerTest, GivesTypedErrors) {
   GenerateResponse response;
   const grpc::Status unknown = stub_->Generate(&unknown_context, Ask("gone", "hello"), &response);
   EXPECT_EQ(unknown.error_code(), grpc::StatusCode::NOT_FOUND);
-  EXPECT_THAT(unknown.error_message(), HasSubstr("'gone'; known are: chat, silent"));
+  EXPECT_THAT(unknown.error_message(), HasSubstr("'gone'; known are: chat, long, silent"));
 
   grpc::ClientContext empty_context;
   EXPECT_EQ(stub_->Generate(&empty_context, {}, &response).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
@@ -89,7 +93,57 @@ TEST_F(LlmHandlerTest, GivesTypedErrors) {
   auto stream = stub_->StreamGenerate(&stream_context, {});
   llm::StreamGenerateResponse piece;
   EXPECT_FALSE(stream->Read(&piece));
-  EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::UNIMPLEMENTED);
+  EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+}
+
+TEST_F(LlmHandlerTest, StreamsPiecesAndThenTheWholeAnswer) {
+  grpc::ClientContext context;
+  llm::StreamGenerateRequest request;
+  *request.mutable_request() = Ask("chat", "hello, I am a text of some length");
+  auto stream = stub_->StreamGenerate(&context, request);
+  std::string text;
+  llm::StreamGenerateResponse piece;
+  std::vector<llm::GenerateResponse> answers;
+  while (stream->Read(&piece)) {
+    EXPECT_TRUE(answers.empty()) << "something follows the answer";
+    text += piece.delta().text();
+    if (piece.has_response()) answers.push_back(piece.response());
+  }
+  const grpc::Status status = stream->Finish();
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  ASSERT_EQ(answers.size(), 1u);
+  EXPECT_EQ(text, "You said: hello, I am a text of some length");
+  EXPECT_EQ(answers[0].message().content(0).text(), text);
+}
+
+TEST_F(LlmHandlerTest, ASlowReaderGetsEverything) {
+  grpc::ClientContext context;
+  llm::StreamGenerateRequest request;
+  *request.mutable_request() = Ask("long", "?");
+  auto stream = stub_->StreamGenerate(&context, request);
+  // Nothing is read until the provider has noticed.
+  ASSERT_TRUE(standin_->Await("long", "stalled"));
+  size_t bytes = 0;
+  llm::StreamGenerateResponse piece;
+  while (stream->Read(&piece)) bytes += piece.delta().text().size();
+  const grpc::Status status = stream->Finish();
+  EXPECT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(bytes, size_t{16384} * 2048 + 1);
+  EXPECT_EQ(piece.response().message().content(0).text().size(), bytes);
+}
+
+TEST_F(LlmHandlerTest, ACancelledStreamClosesTheProvidersSocket) {
+  llm::StreamGenerateRequest request;
+  *request.mutable_request() = Ask("stream-hangs", "?");
+  grpc::ClientContext context;
+  auto stream = stub_->StreamGenerate(&context, request);
+  llm::StreamGenerateResponse piece;
+  EXPECT_TRUE(stream->Read(&piece));
+  context.TryCancel();
+  while (stream->Read(&piece)) {
+  }
+  EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  EXPECT_TRUE(standin_->Await("stream-hangs", "disconnected"));
 }
 
 TEST_F(LlmHandlerTest, ACancelledCallClosesTheProvidersSocket) {

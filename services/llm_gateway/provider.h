@@ -8,6 +8,8 @@
 #define SERVICES_LLM_GATEWAY_PROVIDER_H_
 
 #include <functional>
+#include <memory>
+#include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -38,6 +40,38 @@ class BlockingModel {
                                                     const CallContext& context) = 0;
 };
 
+// Takes the pieces of an answer that is being made.
+class PieceSink {
+ public:
+  virtual ~PieceSink() = default;
+  // Takes the next piece. Calls come one after the other, and before the call's `done`. False: it holds as
+  // many as it wants to; who can make the model wait does so until WhenRoom says that there is room. Pieces
+  // that come nonetheless are taken.
+  virtual bool Take(nkiagent::llm::v1::ContentDelta piece) = 0;
+  // Calls `resume` once, on any thread, when there is room again; at once if there is, or if nobody reads any
+  // more.
+  virtual void WhenRoom(std::function<void()> resume) = 0;
+};
+
+// One question to a model.
+struct ModelCall {
+  std::shared_ptr<const GenerateRequest> request;
+  CallContext context;
+  // Gets the pieces of a model that streams; null: only the whole is wanted.
+  std::shared_ptr<PieceSink> pieces;
+  // Tries; 0: as many as the provider's own options allow.
+  int max_attempts = 0;
+};
+
+// What a provider can do beyond the common ground.
+struct Offer {
+  bool seed = false;
+  bool samples = false;
+  bool logprobs = false;
+  // Whether TOOL_CHOICE_NONE can be said in a conversation that has tool calls.
+  bool no_tool_choice = true;
+};
+
 // A model that answers later. Thread-safe.
 class Provider {
  public:
@@ -46,9 +80,13 @@ class Provider {
   virtual ~Provider() = default;
 
   // As BlockingModel::Generate, but `done` is called exactly once, on any thread, maybe before this returns.
-  // It is called soon after the context's deadline or cancellation at the latest. `request` need not outlive
-  // the call.
-  virtual void Generate(const GenerateRequest& request, const CallContext& context, Done done) = 0;
+  // It is called soon after the context's deadline or cancellation at the latest.
+  virtual void Generate(const ModelCall& call, Done done) = 0;
+
+  virtual Offer offer() const { return {}; }
+
+  // All that decides about an answer, as bytes: equal ones may share a cached answer. Empty: never cached.
+  virtual std::string Identity(const GenerateRequest&) const { return ""; }
 
   // OK when the provider can be used as it is configured; otherwise FAILED_PRECONDITION naming what is
   // missing, such as the environment variable that should hold its key. Talks to nobody.

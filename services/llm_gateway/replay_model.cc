@@ -79,6 +79,8 @@ absl::StatusOr<GenerateResponse> ReplayModel::Generate(const GenerateRequest& re
     response.set_provider("replay");
     response.mutable_usage()->set_cost_micro_usd(0);
     response.clear_cached();
+    response.clear_failed_models();
+    response.clear_budget_states();
     return response;
   }
   const Exchange* closest = Closest(**cassette, request);

@@ -18,6 +18,9 @@ constexpr int kMaxTools = 64;
 constexpr size_t kMaxSchemaBytes = 64 << 10;
 constexpr size_t kMaxIdBytes = 128;
 constexpr int kMaxStopSequences = 4;
+constexpr int kMaxSamples = 16;
+constexpr int kMaxTopLogprobs = 20;
+constexpr int kMaxBudgets = 4;
 
 template <typename... Parts>
 absl::Status Invalid(const Parts&... parts) {
@@ -129,8 +132,30 @@ absl::Status CheckSampling(const llm::SamplingOptions& sampling) {
     return Invalid("sampling.stop_sequences has ", sampling.stop_sequences_size(), " entries, more than ",
                    kMaxStopSequences);
   }
+  if (sampling.has_samples() && (sampling.samples() < 1 || sampling.samples() > kMaxSamples)) {
+    return Invalid("sampling.samples is ", sampling.samples(), ", outside 1 to ", kMaxSamples);
+  }
+  if (sampling.top_logprobs() < 0 || sampling.top_logprobs() > kMaxTopLogprobs) {
+    return Invalid("sampling.top_logprobs is ", sampling.top_logprobs(), ", outside 0 to ", kMaxTopLogprobs);
+  }
   for (const std::string& stop : sampling.stop_sequences()) {
     if (stop.empty()) return Invalid("sampling.stop_sequences has an empty entry");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckBudgets(const llm::GenerateRequest& request) {
+  if (request.budgets_size() > kMaxBudgets)
+    return Invalid("budgets has ", request.budgets_size(), " entries, more than ", kMaxBudgets);
+  std::set<std::string> ids;
+  for (int i = 0; i < request.budgets_size(); ++i) {
+    const llm::Budget& budget = request.budgets(i);
+    if (budget.id().empty() || budget.id().size() > kMaxIdBytes)
+      return Invalid("budgets[", i, "].id is empty or longer than ", kMaxIdBytes);
+    if (!ids.insert(budget.id()).second) return Invalid("budgets[", i, "].id occurs twice");
+    if (budget.limit_micro_usd() < 1)
+      return Invalid("budgets[", i, "].limit_micro_usd is ", budget.limit_micro_usd(), ", less than 1");
+    if (budget.spent_micro_usd() < 0) return Invalid("budgets[", i, "].spent_micro_usd is negative");
   }
   return absl::OkStatus();
 }
@@ -143,6 +168,7 @@ absl::Status ValidateRequest(const llm::GenerateRequest& request) {
   if (request.session_id().size() > kMaxIdBytes) return Invalid("session_id is longer than ", kMaxIdBytes);
   if (absl::Status status = CheckMessages(request); !status.ok()) return status;
   if (absl::Status status = CheckTools(request); !status.ok()) return status;
+  if (absl::Status status = CheckBudgets(request); !status.ok()) return status;
   return CheckSampling(request.sampling());
 }
 

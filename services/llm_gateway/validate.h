@@ -10,8 +10,8 @@ namespace nkiagent::llm_gateway {
 // INVALID_ARGUMENT names the message, block or tool and what is wrong with it: no model, no messages, a first
 // or last message that is not the user's, roles or blocks that are unset, a block under the wrong role, a
 // tool result without its call, more than 64 tools, names of tools that occur twice or have odd characters,
-// schemas that are no JSON schema of an object, sampling options out of bounds, a request id over 128
-// characters.
+// schemas that are no JSON schema of an object, sampling options out of bounds, budgets without a name or a
+// limit, ids over 128 characters.
 absl::Status ValidateRequest(const nkiagent::llm::v1::GenerateRequest& request);
 
 }  // namespace nkiagent::llm_gateway

@@ -14,6 +14,9 @@ namespace nkiagent::standins {
 
 inline constexpr char kAnthropicKey[] = "sk-ant-standin-0123456789";
 inline constexpr char kOpenAiKey[] = "sk-standin-9876543210";
+inline constexpr char kAwsAccessKeyId[] = "AKIDSTANDIN000000000";
+inline constexpr char kAwsSecretAccessKey[] = "standin/secret+0123456789abcdefghijklmn";
+inline constexpr char kAwsRegion[] = "us-west-2";
 
 // One server process, ended by the destructor.
 class ChatStandin {

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""A local stand-in for model providers: a real HTTP server that speaks the Anthropic Messages API and
-OpenAI's chat completions, and refuses what they refuse.
+"""A local stand-in for model providers: a real HTTP server that speaks the Anthropic Messages API, OpenAI's
+chat completions and Amazon Bedrock's Converse, whole and streamed, and refuses what they refuse.
 
     chat_standin.py [--port N]
 
@@ -10,6 +10,7 @@ test can tell that the request arrived whole.
 
     POST /v1/messages            Anthropic; the key is ANTHROPIC_KEY
     POST /v1/chat/completions    OpenAI; the key is OPENAI_KEY
+    POST /model/M/converse       Bedrock, and converse-stream; the keys are in bedrock.py
     GET  /log                    the requests so far: [{"path", "headers", "body", "events": [...]}]
     GET  /await?model=M&event=E&count=N   answers when N requests for M have seen E ("begun", "disconnected")
 """
@@ -23,24 +24,17 @@ import sys
 import threading
 import typing
 import urllib.parse
+import zlib
+
+from anthropic_api import ANTHROPIC_KEY, Anthropic
+from bedrock import Bedrock
+from openai_api import OPENAI_KEY, OpenAi
+from refusal import Refused, require
 
 Json = dict[str, typing.Any]
+Headers = typing.Mapping[str, str]
 
-ANTHROPIC_KEY = "sk-ant-standin-0123456789"
-OPENAI_KEY = "sk-standin-9876543210"
-THINKING_SIGNATURE = "c2lnbmF0dXJl+/=="
-REDACTED_DATA = "b3BhcXVl+/=="
 AWAIT_SECONDS = 20.0
-
-
-class Refused(Exception):
-    """A request that the provider answers with an error."""
-
-    def __init__(self, status: int, kind: str, message: str):
-        super().__init__(message)
-        self.status = status
-        self.kind = kind
-        self.message = message
 
 
 class State:
@@ -79,236 +73,6 @@ class State:
 STATE = State()
 
 
-def require(condition: bool, message: str) -> None:
-    """Refuses a malformed request as both providers do."""
-    if not condition:
-        raise Refused(400, "invalid_request_error", message)
-
-
-class Anthropic:
-    """The protocol of https://docs.anthropic.com/en/api/messages."""
-
-    FIELDS = {
-        "model", "messages", "max_tokens", "system", "tools", "tool_choice", "temperature", "top_p", "top_k",
-        "stop_sequences", "stream", "metadata", "thinking", "service_tier",
-    }  # fmt: skip
-
-    @staticmethod
-    def check_headers(headers: Json) -> None:
-        """Key and version."""
-        if headers.get("x-api-key") != ANTHROPIC_KEY:
-            raise Refused(401, "authentication_error", "invalid x-api-key")
-        require(headers.get("anthropic-version") == "2023-06-01", "anthropic-version: header is required")
-
-    @classmethod
-    def check_body(cls, body: Json) -> None:
-        """The rules whose breach the real API answers with status 400."""
-        unknown = set(body) - cls.FIELDS
-        require(not unknown, f"{', '.join(sorted(unknown))}: Extra inputs are not permitted")
-        require(
-            isinstance(body.get("max_tokens"), int) and body["max_tokens"] > 0, "max_tokens: Field required"
-        )
-        require(isinstance(body.get("messages"), list) and body["messages"], "messages: at least one message")
-        require(body["messages"][0]["role"] == "user", "messages: first message must use the user role")
-        marks = [0]
-        for block in body.get("system", []) if isinstance(body.get("system"), list) else []:
-            cls.check_block(block, {"text"}, marks)
-        open_calls: set[str] = set()
-        for message in body["messages"]:
-            assistant = message["role"] == "assistant"
-            allowed = (
-                {"text", "tool_use", "thinking", "redacted_thinking"}
-                if assistant
-                else {"text", "tool_result"}
-            )
-            require(bool(message["content"]), "messages: content must be non-empty")
-            results = {b["tool_use_id"] for b in message["content"] if b["type"] == "tool_result"}
-            require(open_calls <= results, "messages: `tool_use` ids were found without `tool_result` blocks")
-            require(results <= open_calls, "messages: unexpected `tool_use_id` found in `tool_result` blocks")
-            open_calls = set()
-            for block in message["content"]:
-                cls.check_block(block, allowed, marks)
-                if block["type"] == "tool_use":
-                    require(
-                        isinstance(block["input"], dict), "tool_use.input: Input should be a valid dictionary"
-                    )
-                    open_calls.add(block["id"])
-        require(marks[0] <= 4, f"A maximum of 4 blocks with cache_control may be provided. Found {marks[0]}.")
-        for tool in body.get("tools", []):
-            require(
-                tool["input_schema"]["type"] == "object", "tools.input_schema.type: Input should be 'object'"
-            )
-
-    @staticmethod
-    def check_block(block: Json, allowed: set[str], marks: list[int]) -> None:
-        """One content block."""
-        require(block["type"] in allowed, f"messages: block of type {block['type']} is not allowed here")
-        if "cache_control" in block:
-            require(block["cache_control"] == {"type": "ephemeral"}, "cache_control: unknown")
-            require(block["type"] in ("text", "tool_use", "tool_result"), "cache_control: not allowed here")
-            marks[0] += 1
-        if block["type"] == "text":
-            require(block["text"] != "", "messages: text content blocks must be non-empty")
-        if block["type"] == "thinking":
-            require(
-                block["signature"] == THINKING_SIGNATURE, "messages: Invalid `signature` in `thinking` block"
-            )
-            require(block["thinking"] == "Let me think.", "messages: `thinking` blocks cannot be modified")
-        if block["type"] == "redacted_thinking":
-            require(block["data"] == REDACTED_DATA, "messages: Invalid `data` in `redacted_thinking` block")
-
-    @staticmethod
-    def last_text(body: Json) -> str:
-        """What the user said last: text and tool results."""
-        texts = []
-        for block in body["messages"][-1]["content"]:
-            texts.append(block["text"] if block["type"] == "text" else block.get("content", ""))
-        return " ".join(texts)
-
-    @staticmethod
-    def answer(body: Json, text: str = "", calls: list[tuple[str, Json]] = (), stop: str = "") -> Json:
-        """A message. With calls it also thinks, in the open and not."""
-        turn = sum(1 for m in body["messages"] if m["role"] == "assistant")
-        content: list[Json] = []
-        if calls:
-            content.append({"type": "thinking", "thinking": "Let me think.", "signature": THINKING_SIGNATURE})
-            content.append({"type": "redacted_thinking", "data": REDACTED_DATA})
-        if text:
-            content.append({"type": "text", "text": text})
-        for i, (name, arguments) in enumerate(calls):
-            content.append({"type": "tool_use", "id": f"toolu_{turn}_{i}", "name": name, "input": arguments})
-        reason = {"length": "max_tokens", "refusal": "refusal", "": "tool_use" if calls else "end_turn"}[stop]
-        usage = {
-            "input_tokens": 100,
-            "output_tokens": 20,
-            "cache_read_input_tokens": 300,
-            "cache_creation_input_tokens": 40,
-        }
-        return {
-            "id": f"msg_{turn}",
-            "type": "message",
-            "role": "assistant",
-            "model": body["model"] + "-20250514",
-            "content": content,
-            "stop_reason": reason,
-            "stop_sequence": None,
-            "usage": usage,
-        }
-
-    @staticmethod
-    def error(kind: str, message: str) -> Json:
-        """An error body."""
-        return {"type": "error", "error": {"type": kind, "message": message}, "request_id": "req_standin"}
-
-    RATE_HEADERS = {
-        "anthropic-ratelimit-requests-limit": "50",
-        "anthropic-ratelimit-requests-remaining": "7",
-        "anthropic-ratelimit-requests-reset": "2026-01-01T00:00:00Z",
-        "anthropic-ratelimit-tokens-remaining": "40000",
-        "request-id": "req_standin",
-    }
-    OVERLOADED = (529, "overloaded_error", "Overloaded")
-    RATE_LIMITED = (429, "rate_limit_error", "Number of requests has exceeded your rate limit")
-
-
-class OpenAi:
-    """The protocol of https://platform.openai.com/docs/api-reference/chat, without streaming."""
-
-    @staticmethod
-    def check_headers(headers: Json) -> None:
-        """The key."""
-        if headers.get("authorization") != f"Bearer {OPENAI_KEY}":
-            raise Refused(401, "invalid_request_error", "Incorrect API key provided")
-
-    @staticmethod
-    def check_body(body: Json) -> None:
-        """The rules whose breach real servers answer with status 400."""
-        require(isinstance(body.get("messages"), list) and body["messages"], "[] is too short - 'messages'")
-        require(body.get("n", 1) == 1, "n must be 1")
-        open_calls: set[str] = set()
-        for message in body["messages"]:
-            role = message["role"]
-            require(role in ("system", "user", "assistant", "tool"), f"Invalid value: '{role}'")
-            require(isinstance(message.get("content"), str), "messages: content must be a string")
-            if role == "tool":
-                require(
-                    message["tool_call_id"] in open_calls,
-                    "messages with role 'tool' must follow 'tool_calls'",
-                )
-                open_calls.discard(message["tool_call_id"])
-                continue
-            require(
-                not open_calls, "an assistant message with 'tool_calls' must be followed by tool messages"
-            )
-            for call in message.get("tool_calls", []):
-                require(call["type"] == "function", "Invalid value for 'type'")
-                try:
-                    arguments = json.loads(call["function"]["arguments"])
-                except ValueError:
-                    arguments = None
-                require(isinstance(arguments, dict), "Can only get item pairs from a mapping.")
-                open_calls.add(call["id"])
-        for tool in body.get("tools", []):
-            require(tool["type"] == "function", "Invalid value for 'type'")
-            require(tool["function"]["parameters"]["type"] == "object", "schema must be of type 'object'")
-
-    @staticmethod
-    def last_text(body: Json) -> str:
-        """What came after the assistant's last message."""
-        texts: list[str] = []
-        for message in body["messages"]:
-            texts = [] if message["role"] == "assistant" else texts + [message["content"]]
-        return " ".join(text for text in texts if text)
-
-    @staticmethod
-    def answer(body: Json, text: str = "", calls: list[tuple[str, Json]] = (), stop: str = "") -> Json:
-        """A completion with one choice. With calls it also gives its reasoning, as vLLM does."""
-        turn = sum(1 for m in body["messages"] if m["role"] == "assistant")
-        message: Json = {"role": "assistant", "content": text or None}
-        if calls:
-            message["reasoning_content"] = "Let me think."
-            message["tool_calls"] = [
-                {
-                    "id": f"call_{turn}_{i}",
-                    "type": "function",
-                    "function": {"name": name, "arguments": json.dumps(arguments)},
-                }
-                for i, (name, arguments) in enumerate(calls)
-            ]
-        reason = {"length": "length", "refusal": "content_filter", "": "tool_calls" if calls else "stop"}[
-            stop
-        ]
-        usage = {
-            "prompt_tokens": 400,
-            "completion_tokens": 20,
-            "total_tokens": 420,
-            "prompt_tokens_details": {"cached_tokens": 300},
-            "completion_tokens_details": {"reasoning_tokens": 5},
-        }
-        return {
-            "id": f"chatcmpl-{turn}",
-            "object": "chat.completion",
-            "created": 1700000000,
-            "model": body["model"] + "-20250514",
-            "choices": [{"index": 0, "message": message, "finish_reason": reason, "logprobs": None}],
-            "usage": usage,
-        }
-
-    @staticmethod
-    def error(kind: str, message: str) -> Json:
-        """An error body."""
-        return {"error": {"message": message, "type": kind, "param": None, "code": None}}
-
-    RATE_HEADERS = {
-        "x-ratelimit-limit-requests": "50",
-        "x-ratelimit-remaining-requests": "7",
-        "x-ratelimit-remaining-tokens": "40000",
-        "x-request-id": "req_standin",
-    }
-    OVERLOADED = (503, "server_error", "The engine is currently overloaded, please try again later")
-    RATE_LIMITED = (429, "rate_limit_exceeded", "Rate limit reached for requests")
-
-
 class Handler(http.server.BaseHTTPRequestHandler):
     """One connection."""
 
@@ -336,6 +100,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """One turn of a conversation."""
         raw = self.rfile.read(int(self.headers.get("content-length", "0")))
         provider = {"/v1/messages": Anthropic, "/v1/chat/completions": OpenAi}.get(self.path)
+        converse = Bedrock.model_of(self.path)
+        if converse is not None:
+            provider = Bedrock
         if provider is None:
             self.send_json(404, {"error": {"message": f"no route {self.path}"}})
             return
@@ -344,17 +111,24 @@ class Handler(http.server.BaseHTTPRequestHandler):
             body = json.loads(raw)
         except ValueError:
             body = None
+        if converse is not None and isinstance(body, dict):
+            # Elsewhere in this protocol, but scenarios look for them here.
+            body["model"], body["stream"] = converse
         entry, earlier = STATE.begin(self.path, headers, body)
         try:
             require(isinstance(body, dict), "the body is no JSON object")
-            provider.check_headers(headers)
+            provider.check_request(self.path, headers, raw)
             provider.check_body(body)
             scenario = SCENARIOS.get(body.get("model", ""))
             if scenario is None:
                 raise Refused(404, "not_found_error", f"model: {body.get('model')}")
             scenario(self, provider, body, earlier, entry)
         except Refused as refused:
-            self.send_json(refused.status, provider.error(refused.kind, refused.message))
+            self.send_json(
+                refused.status,
+                provider.error(refused.kind, refused.message),
+                provider.error_headers(refused.kind),
+            )
         except (BrokenPipeError, ConnectionResetError):
             STATE.event(entry, "disconnected")
             self.close_connection = True
@@ -372,55 +146,75 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def send_answer(
+        self, provider: "Provider", body: Json, answer: Json, headers: Headers | None = None
+    ) -> None:
+        """An answer, streamed if the request wants that."""
+        if not body.get("stream"):
+            self.send_json(200, answer, headers or {})
+            return
+        self.begin_stream(provider, headers)
+        for event in provider.stream(body, answer):
+            self.send_chunk(event)
+        self.send_chunk(b"")
+
+    def begin_stream(self, provider: "Provider", headers: Headers | None = None) -> None:
+        """The head of a streamed answer."""
+        self.send_response(200)
+        for name, value in {**(headers or {}), "content-type": provider.STREAM_TYPE}.items():
+            self.send_header(name, value)
+        self.send_header("transfer-encoding", "chunked")
+        self.end_headers()
+
+    def send_chunk(self, data: bytes) -> None:
+        """A piece of a streamed answer; nothing ends it."""
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+
     def disconnected(self, seconds: float) -> bool:
         """Waits up to `seconds` for the client to close its connection."""
         readable, _, _ = select.select([self.connection], [], [], seconds)
         return bool(readable) and self.connection.recv(1) == b""
 
 
-Provider = type[Anthropic] | type[OpenAi]
+Provider = type[Anthropic] | type[OpenAi] | type[Bedrock]
 Scenario = typing.Callable[[Handler, Provider, Json, int, Json], None]
 
 
 def chat(handler: Handler, provider: Provider, body: Json, earlier: int, entry: Json) -> None:
     """Says back what the user said last."""
     text = "You said: " + provider.last_text(body)
-    handler.send_json(200, provider.answer(body, text), provider.RATE_HEADERS)
+    handler.send_answer(provider, body, provider.answer(body, text), provider.RATE_HEADERS)
 
 
 def tools(handler: Handler, provider: Provider, body: Json, earlier: int, entry: Json) -> None:
     """Calls two tools at once, then says back their results."""
-    require(len(body.get("tools", [])) == 2, "this scenario wants two tools")
+    offered = body.get("tools", []) or body.get("toolConfig", {}).get("tools", [])
+    require(len(offered) == 2, "this scenario wants two tools")
     if any(message["role"] == "assistant" for message in body["messages"]):
-        handler.send_json(200, provider.answer(body, "Results: " + provider.last_text(body)))
+        handler.send_answer(provider, body, provider.answer(body, "Results: " + provider.last_text(body)))
         return
     calls = [
         ("compile_kernel", {"source": "def f():\n  pass  # \u00e9\u4e2d\U0001f600", "grid": [2]}),
         ("verify_kernel", {}),
     ]
-    handler.send_json(200, provider.answer(body, "I will compile it.", calls))
+    handler.send_answer(provider, body, provider.answer(body, "I will compile it.", calls))
 
 
 def broken_arguments(handler: Handler, provider: Provider, body: Json, earlier: int, entry: Json) -> None:
     """Calls a tool with broken JSON where the protocol lets it, and then wants to see it mended."""
     if any(message["role"] == "assistant" for message in body["messages"]):
-        handler.send_json(200, provider.answer(body, "Fine."))
+        handler.send_answer(provider, body, provider.answer(body, "Fine."))
         return
     answer = provider.answer(body, "", [("compile_kernel", {})])
-    if provider is OpenAi:
-        call = answer["choices"][0]["message"]["tool_calls"][0]
-        call["function"]["arguments"] = '{"source": "def'
-        del call["id"]
-    else:
-        answer["content"][-1]["input"] = "def"
-    handler.send_json(200, answer)
+    provider.break_arguments(answer)
+    handler.send_answer(provider, body, answer)
 
 
 def ends(stop: str) -> Scenario:
     """An answer that ends in a certain way."""
 
     def scenario(handler: Handler, provider: Provider, body: Json, earlier: int, entry: Json) -> None:
-        handler.send_json(200, provider.answer(body, "I can't", stop=stop))
+        handler.send_answer(provider, body, provider.answer(body, "I can't", stop=stop))
 
     return scenario
 
@@ -433,7 +227,8 @@ def fails(times: int, headers: Json, pick: typing.Callable[[Provider], tuple[int
             chat(handler, provider, body, earlier, entry)
             return
         status, kind, message = pick(provider)
-        handler.send_json(status, provider.error(kind, message), {**provider.RATE_HEADERS, **headers})
+        more = {**provider.RATE_HEADERS, **provider.error_headers(kind), **headers}
+        handler.send_json(status, provider.error(kind, message), more)
 
     return scenario
 
@@ -502,6 +297,79 @@ def no_http(handler: Handler, provider: Provider, body: Json, earlier: int, entr
     handler.close_connection = True
 
 
+def breaks(rest: typing.Callable[[Handler, Provider, Json], None]) -> Scenario:
+    """Begins to stream an answer, and goes on with something else after its first pieces of text."""
+
+    def scenario(handler: Handler, provider: Provider, body: Json, earlier: int, entry: Json) -> None:
+        require(bool(body.get("stream")), "this scenario is streamed")
+        handler.begin_stream(provider, provider.RATE_HEADERS)
+        for event in provider.stream(body, provider.answer(body, "Once upon a time " * 10))[:6]:
+            handler.send_chunk(event)
+        rest(handler, provider, entry)
+        handler.close_connection = True
+
+    return scenario
+
+
+def hangs(handler: Handler, provider: Provider, entry: Json) -> None:
+    """Says nothing more."""
+    if handler.disconnected(60):
+        STATE.event(entry, "disconnected")
+
+
+def begins_event(handler: Handler, provider: Provider, entry: Json) -> None:
+    """Begins an event and sends a byte of it now and then, for ever."""
+    event = provider.begun_event()
+    handler.send_chunk(event)
+    for byte in b" " * 100000:
+        handler.send_chunk(bytes([byte]))
+        if handler.disconnected(0.02):
+            raise BrokenPipeError
+
+
+def huge_event(handler: Handler, provider: Provider, entry: Json) -> None:
+    """Sends an event without end, as fast as it can."""
+    if provider is Bedrock:
+        prelude = (64 << 20).to_bytes(4, "big") + (16).to_bytes(4, "big")
+        handler.send_chunk(prelude + zlib.crc32(prelude).to_bytes(4, "big"))
+    else:
+        handler.send_chunk(b"data: ")
+    while True:
+        handler.send_chunk(b"x" * 65536)
+
+
+def fails_first(handler: Handler, provider: Provider, body: Json, earlier: int, entry: Json) -> None:
+    """The first stream begins with an error, the second is fine."""
+    if earlier > 0:
+        chat(handler, provider, body, earlier, entry)
+        return
+    handler.begin_stream(provider)
+    handler.send_chunk(provider.error_event())
+    handler.send_chunk(b"")
+
+
+LONG_PIECE = "x" * 16384
+LONG_PIECES = 2048
+
+
+def long_answer(handler: Handler, provider: Provider, body: Json, earlier: int, entry: Json) -> None:
+    """Streams 32 MiB, and notes when the reader lets it wait for longer than a reader who reads would."""
+    events = provider.stream(body, provider.answer(body, "x"))
+    at = next(i for i, event in enumerate(events) if b'"x"' in event)
+    handler.begin_stream(provider)
+    for event in events[: at + 1]:
+        handler.send_chunk(event)
+    piece = provider.text_event(LONG_PIECE)
+    for _ in range(LONG_PIECES):
+        if not select.select([], [handler.connection], [], 0.5)[1]:
+            STATE.event(entry, "stalled")
+        handler.send_chunk(piece)
+    for event in events[at + 1 :]:
+        handler.send_chunk(event)
+    handler.send_chunk(b"")
+    STATE.event(entry, "done")
+
+
 SCENARIOS: dict[str, Scenario] = {
     "chat": chat,
     "tools": tools,
@@ -512,7 +380,7 @@ SCENARIOS: dict[str, Scenario] = {
     "rate-limited": fails(10**9, {"retry-after": "3600"}, lambda p: p.RATE_LIMITED),
     "overloaded-once": fails(1, {}, lambda p: p.OVERLOADED),
     "always-500": fails(10**9, {}, lambda p: (500, "api_error", "Internal server error")),
-    "bad-request": fails(10**9, {}, lambda p: (400, "invalid_request_error", "prompt is too long: 9 > 8")),
+    "bad-request": fails(10**9, {}, lambda p: p.TOO_LONG),
     "quota": fails(10**9, {}, lambda p: (429, "insufficient_quota", "You exceeded your current quota")),
     "leaks-key": leaks_key,
     "html-404": sends(404, b"<html><body>nginx says no</body></html>", "text/html"),
@@ -532,6 +400,20 @@ SCENARIOS: dict[str, Scenario] = {
     "hangs-up": hangs_up,
     "cut-off": cut_off,
     "no-http": no_http,
+    "stream-hangs": breaks(hangs),
+    "stream-ends": breaks(lambda handler, provider, entry: handler.send_chunk(b"")),
+    "stream-cut": breaks(lambda handler, provider, entry: None),
+    "stream-error": breaks(lambda handler, provider, entry: handler.send_chunk(provider.error_event())),
+    "stream-garbage": breaks(lambda handler, provider, entry: handler.send_chunk(provider.broken_event())),
+    "stream-bad-utf8": breaks(
+        lambda handler, provider, entry: handler.send_chunk(
+            provider.text_event("QQ").replace(b"QQ", b"\xc3\x28") if provider is not Bedrock else b"\xff" * 64
+        )
+    ),
+    "stream-drips": breaks(begins_event),
+    "stream-huge": breaks(huge_event),
+    "stream-fails-first": fails_first,
+    "long": long_answer,
 }
 
 

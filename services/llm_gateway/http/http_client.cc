@@ -57,7 +57,11 @@ struct HttpClient::Call {
   curl_slist* header_list = nullptr;
   HttpResponse response;
   size_t header_bytes = 0;
+  size_t body_bytes = 0;
   bool too_large = false;
+  bool stopped = false;  // by on_body
+  bool paused = false;   // by on_body
+  absl::Time progress;   // when on_body last had something whole, or went on after a pause
   Scheduler::TimerId deadline_timer = 0;
   Scheduler::TimerId body_timer = 0;
   char error[CURL_ERROR_SIZE] = "";
@@ -113,6 +117,7 @@ void HttpClient::Begin(CallId id, HttpRequest request, Done done) {
   call->id = id;
   call->request = std::move(request);
   call->done = std::move(done);
+  if (call->request.body == nullptr) call->request.body = std::make_shared<const std::string>();
   call->easy = curl_easy_init();
   calls_.emplace(id, std::move(owned));
   if (call->easy == nullptr || !Configure(call)) {
@@ -142,8 +147,8 @@ bool HttpClient::Configure(Call* call) {
   set(CURLOPT_URL, call->request.url.c_str());
   set(CURLOPT_PROTOCOLS_STR, "http,https");
   set(CURLOPT_POST, 1L);
-  set(CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(call->request.body.size()));
-  set(CURLOPT_POSTFIELDS, call->request.body.data());
+  set(CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(call->request.body->size()));
+  set(CURLOPT_POSTFIELDS, call->request.body->data());
   set(CURLOPT_HTTPHEADER, call->header_list);
   set(CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_2TLS));
   set(CURLOPT_PIPEWAIT, 0L);
@@ -177,6 +182,10 @@ void HttpClient::ReadFinished() {
     std::string text;
     if (failure != HttpFailure::kNone) {
       text = call->error[0] != '\0' ? call->error : curl_easy_strerror(code);
+    }
+    if (call->stopped) {
+      failure = HttpFailure::kStopped;
+      text = "the reader of the answer stopped";
     }
     if (call->too_large) {
       failure = HttpFailure::kTooLarge;
@@ -236,22 +245,73 @@ int HttpClient::OnTimer(CURLM*, long timeout_ms, void* self) {
   return 0;
 }
 
+void HttpClient::Resume(CallId id) {
+  loop_->Post([this, id] {
+    const auto found = calls_.find(id);
+    if (found == calls_.end() || !found->second->paused) return;
+    found->second->paused = false;
+    found->second->progress = loop_->Now();
+    // Hands over what libcurl holds back, maybe at once, and sees to it that the socket is read again.
+    curl_easy_pause(found->second->easy, CURLPAUSE_CONT);
+    ReadFinished();
+  });
+}
+
+void HttpClient::WatchBody(Call* call, absl::Duration time) {
+  call->body_timer = loop_->RunAt(loop_->Now() + time, [this, id = call->id] {
+    const auto found = calls_.find(id);
+    if (found == calls_.end()) return;
+    Call* late = found->second.get();
+    const absl::Duration limit = late->request.body_timeout;
+    const bool streamed = late->request.on_body != nullptr;
+    if (streamed && late->paused) return WatchBody(late, limit);
+    if (const absl::Duration left = late->progress + limit - loop_->Now();
+        streamed && left > absl::ZeroDuration())
+      return WatchBody(late, left);
+    Finish(id, HttpFailure::kSlowBody,
+           streamed ? absl::StrCat("the stream gave nothing whole for ", absl::FormatDuration(limit))
+                    : absl::StrCat("the answer was not complete ", absl::FormatDuration(limit),
+                                   " after its first byte"));
+  });
+}
+
+size_t HttpClient::ReadPiece(Call* call, absl::string_view piece) {
+  switch (call->request.on_body(piece)) {
+    case BodyAction::kMore:
+      return piece.size();
+    case BodyAction::kPause:
+      call->paused = true;
+      [[fallthrough]];
+    case BodyAction::kProgress:
+      call->progress = loop_->Now();
+      return piece.size();
+    case BodyAction::kStop:
+      call->stopped = true;
+      break;
+  }
+  return 0;  // libcurl ends the transfer
+}
+
 size_t HttpClient::OnBody(char* data, size_t size, size_t count, void* user) {
   auto* call = static_cast<Call*>(user);
+  if (call->paused) return CURL_WRITEFUNC_PAUSE;  // libcurl keeps the data
   const size_t bytes = size * count;
-  if (bytes > call->request.max_response_bytes - call->response.body.size()) {
+  if (bytes > call->request.max_response_bytes - call->body_bytes) {
     call->too_large = true;
-    return 0;  // libcurl ends the transfer
+    return 0;
   }
+  call->body_bytes += bytes;
   if (call->body_timer == 0) {
-    EventLoop* loop = call->client->loop_;
-    call->body_timer =
-        loop->RunAt(loop->Now() + call->request.body_timeout,
-                    [client = call->client, id = call->id, limit = call->request.body_timeout] {
-                      client->Finish(id, HttpFailure::kSlowBody,
-                                     absl::StrCat("the answer was not complete ", absl::FormatDuration(limit),
-                                                  " after its first byte"));
-                    });
+    call->progress = call->client->loop_->Now();
+    call->client->WatchBody(call, call->request.body_timeout);
+  }
+  if (call->request.on_body) {
+    if (call->response.status == 0) {
+      long status = 0;
+      curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &status);
+      call->response.status = static_cast<int>(status);
+    }
+    if (call->response.status / 100 == 2) return call->client->ReadPiece(call, {data, bytes});
   }
   call->response.body.append(data, bytes);
   return bytes;

@@ -17,19 +17,31 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "services/llm_gateway/http/event_loop.h"
 
 namespace nkiagent::llm_gateway {
 
+// What the reader of a streamed body says to a piece of it.
+enum class BodyAction {
+  kMore,      // it has taken the piece and waits for the rest of what that begins
+  kProgress,  // it has taken something whole
+  kPause,     // as kProgress, but the rest is to wait until Resume
+  kStop       // the rest is of no use: ends the request with kStopped
+};
+
 struct HttpRequest {
   std::string url;  // http or https; redirects are not followed, since a key would go with them
   std::vector<std::pair<std::string, std::string>> headers;
-  std::string body;  // sent by POST
+  std::shared_ptr<const std::string> body;  // sent by POST; null is empty
   absl::Time deadline = absl::InfiniteFuture();
   absl::Duration connect_timeout = absl::Seconds(10);
-  // Longest time from the first to the last byte of the answer's body: a server that drips is cut off.
+  // Longest time from the first to the last byte of the answer's body: a server that drips is cut off. With
+  // on_body the longest time without kProgress, pauses not counted.
   absl::Duration body_timeout = absl::Seconds(120);
+  // Reads the body of a 2xx answer as it comes, on the loop thread; the response's own body stays empty then.
+  std::function<BodyAction(absl::string_view)> on_body;
   size_t max_response_bytes = size_t{32} << 20;
 };
 
@@ -49,6 +61,7 @@ enum class HttpFailure {
   kSlowBody,   // body_timeout
   kDeadline,   // deadline
   kCancelled,  // Cancel, or the client was destroyed
+  kStopped,    // on_body said kStop
   kBadRequest  // not an http(s) URL
 };
 
@@ -66,7 +79,7 @@ class HttpClient {
 
   struct Options {
     // Connections kept open to all servers together while idle.
-    int max_idle_connections = 64;
+    int max_idle_connections = 1024;
     // File of trusted certificates in PEM form; empty means the system's.
     std::string ca_file;
   };
@@ -84,6 +97,9 @@ class HttpClient {
   // are unknown or done are ignored.
   void Cancel(CallId id);
 
+  // Goes on with a body after kPause. Ids that are unknown, done or not paused are ignored.
+  void Resume(CallId id);
+
  private:
   struct Call;
 
@@ -95,6 +111,9 @@ class HttpClient {
   void Act(curl_socket_t socket, int events);
   void ReadFinished();
   void Finish(CallId id, HttpFailure failure, std::string message);
+  // Begins to watch over the time that the body takes.
+  void WatchBody(Call* call, absl::Duration time);
+  size_t ReadPiece(Call* call, absl::string_view piece);
   static int OnSocket(CURL* easy, curl_socket_t socket, int what, void* self, void* socket_data);
   static int OnTimer(CURLM* multi, long timeout_ms, void* self);
   static size_t OnBody(char* data, size_t size, size_t count, void* call);

@@ -1,0 +1,28 @@
+#include "services/llm_gateway/error_detail.h"
+
+#include <string>
+
+#include "absl/strings/cord.h"
+
+namespace nkiagent::llm_gateway {
+namespace {
+constexpr char kUrl[] = "type.googleapis.com/nkiagent.llm.v1.ErrorDetail";
+}  // namespace
+
+absl::Status WithReason(absl::Status status, nkiagent::llm::v1::ErrorReason reason) {
+  nkiagent::llm::v1::ErrorDetail detail;
+  detail.set_reason(reason);
+  status.SetPayload(kUrl, absl::Cord(detail.SerializeAsString()));
+  return status;
+}
+
+nkiagent::llm::v1::ErrorReason ReasonOf(const absl::Status& status) {
+  const auto payload = status.GetPayload(kUrl);
+  nkiagent::llm::v1::ErrorDetail detail;
+  if (!payload.has_value() || !detail.ParseFromString(std::string(*payload))) {
+    return nkiagent::llm::v1::ERROR_REASON_UNSPECIFIED;
+  }
+  return detail.reason();
+}
+
+}  // namespace nkiagent::llm_gateway
