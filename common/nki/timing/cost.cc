@@ -42,8 +42,13 @@ struct Tile {
 class Coster {
  public:
   Coster(const ir::Program& p, const ir::Instr& i, absl::Span<const int64_t> symbols,
-         const std::vector<bool>& in_psum)
-      : p_(p), i_(i), row_(isa::RowOf(i.op)), symbols_(symbols), in_psum_(in_psum) {}
+         const std::vector<bool>& in_psum, const Calibration& calibration)
+      : p_(p),
+        i_(i),
+        row_(isa::RowOf(i.op)),
+        symbols_(symbols),
+        in_psum_(in_psum),
+        calibration_(calibration) {}
 
   Work Run() {
     for (size_t k = 0; k < i_.dst.size() && k < dst_.size(); ++k) dst_[k] = TileOf(i_.dst[k]);
@@ -163,7 +168,8 @@ class Coster {
       case isa::Cost::kTranspose:
         return w_.engine == Engine::kVector
                    ? at_least(n)
-                   : std::max(src_[0].partitions, std::min(kMinInterval, src_[0].free)) + kTensorAccessCycles;
+                   : std::max(src_[0].partitions, std::min(kMinInterval, src_[0].free)) +
+                         calibration_.tensor_access_cycles;
       case isa::Cost::kActivation:
         return at_least(n) + (dst_[1].given() ? kAccumulatorRead : 0);
       case isa::Cost::kTensorCopy: {
@@ -187,7 +193,7 @@ class Coster {
     const DType b = broadcast ? a : src_[1].dtype();
     const double passes = a == DType::kFloat32 || b == DType::kFloat32 ? kFp32MatmulPasses : 1;
     const auto pass = [&](double columns) {
-      return passes * std::max(std::min(kMinInterval, m), columns) + kTensorAccessCycles;
+      return passes * std::max(std::min(kMinInterval, m), columns) + calibration_.tensor_access_cycles;
     };
     const double whole = std::floor(n / kMatmulMovingMax);
     const double rest = n - whole * kMatmulMovingMax;
@@ -224,7 +230,11 @@ class Coster {
     w_.descriptors = count;
     w_.descriptor_bytes = static_cast<double>(d.bytes);
     const double payload = static_cast<double>(std::max(d.bytes, kDmaSmallestRun));
-    const double all = count * (kDmaDescriptorNs + payload / kDmaBytesPerNs);
+    int element = isa::SizeOf(dst.dtype());
+    if (src.given()) element = std::max(element, isa::SizeOf(src.dtype()));
+    double each = calibration_.dma_run_ns + payload / calibration_.dma_bytes_per_ns;
+    if (d.bytes == element) each = i_.op == Opcode::kDmaTranspose ? kDmaTransposeElementNs : kDmaElementNs;
+    const double all = count * each;
     w_.occupancy_ns = all / kDmaEngines;
     w_.transfer_ns = all / std::min<double>(kDmaEngines, std::max(count, 1.0));
     w_.latency_ns = kDmaLatencyNs;
@@ -279,6 +289,7 @@ class Coster {
   const isa::Row& row_;
   absl::Span<const int64_t> symbols_;
   const std::vector<bool>& in_psum_;
+  const Calibration& calibration_;
   std::array<Tile, isa::kMaxDst> dst_;
   std::array<Tile, isa::kMaxSrc> src_;
   Work w_;
@@ -372,8 +383,8 @@ std::vector<bool> BroadcastTensors(const ir::Program& program) {
 }
 
 Work WorkOf(const ir::Program& program, const ir::Instr& instr, absl::Span<const int64_t> symbols,
-            const std::vector<bool>& in_psum) {
-  return Coster(program, instr, symbols, in_psum).Run();
+            const std::vector<bool>& in_psum, const Calibration& calibration) {
+  return Coster(program, instr, symbols, in_psum, calibration).Run();
 }
 
 }  // namespace nkiagent::nki::timing

@@ -7,6 +7,7 @@
 
 #include "absl/types/span.h"
 #include "common/nki/ir/program.h"
+#include "common/nki/timing/machine.h"
 
 namespace nkiagent::nki::timing {
 
@@ -35,7 +36,7 @@ std::vector<bool> BroadcastTensors(const ir::Program& program);
 
 // `symbols` are the values of all symbols, for masks. `in_psum` is BroadcastTensors().
 Work WorkOf(const ir::Program& program, const ir::Instr& instr, absl::Span<const int64_t> symbols,
-            const std::vector<bool>& in_psum);
+            const std::vector<bool>& in_psum, const Calibration& calibration = {});
 
 // The part of an access that its mask leaves, dimension by dimension; conditions over several dimensions at
 // once are taken as true. False if nothing is left.

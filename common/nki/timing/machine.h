@@ -57,6 +57,13 @@ inline constexpr int kDmaEngines = 16;  // for each core (A1; high)
 inline constexpr double kDmaBytesPerNs = 8.5;
 // For each contiguous run; fits T1's matmul versions with 256 B to 2 KiB runs (medium).
 inline constexpr double kDmaDescriptorNs = 25;
+// For each element of an element-wise pattern (runs of one element, as a transposing store has), instead of a
+// run's cost. The SD attention tests of aws-neuron/nki-samples (test/unit/test_SD_attention_small_head.py at
+// 05c0769) hold a kernel with 524288 of them to 504 us, so it is no more than 7.3 (low).
+inline constexpr double kDmaElementNs = 7;
+// For each element of a transposing load (load_transpose2d, dma_transpose): one in a cycle of 1.4 GHz, 45
+// GB/s for 2-byte elements. P1 says "much lower bandwidth"; the same test leaves no more (low).
+inline constexpr double kDmaTransposeElementNs = 1 / 1.4;
 // From the semaphore that starts a transfer to its first byte, about 1300 ns (D1), and the write of the
 // semaphore that ends it (D1, no number; low): 2 us together.
 inline constexpr double kDmaLatencyNs = 2000;
@@ -72,6 +79,18 @@ inline constexpr double kHbmBytesPerNs = 410;
 // bf16-class peak of the Tensor engine, floating-point operations per nanosecond: 128 * 128 * 2 * 2.8 (A1;
 // high).
 inline constexpr double kTensorFlopsPerNs = 128.0 * 128.0 * 2.0 * kTensorGhz;
+
+// What nki.benchmark reports on top of the kernel's own time, in microseconds: starting the program and
+// noticing its end. aws-neuron/nki-samples at 05c0769 and b3c5c8d allow 14 to 40 us for four small kernels
+// that the model puts 6 to 11 us lower (low). Not part of a latency.
+inline constexpr double kLaunchUs = 7.5;
+
+// The constants that published times were used to choose; published_test.cc varies them.
+struct Calibration {
+  double dma_bytes_per_ns = kDmaBytesPerNs;
+  double dma_run_ns = kDmaDescriptorNs;
+  double tensor_access_cycles = kTensorAccessCycles;
+};
 
 }  // namespace nkiagent::nki::timing
 

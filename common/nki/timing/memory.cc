@@ -14,10 +14,11 @@ namespace nkiagent::nki::timing {
 namespace {
 
 // Regions remembered for one copy of a tensor; beyond that they are merged into one.
-constexpr size_t kMaxRegions = 96;
+constexpr size_t kMaxRegions = 1024;
 // Copies of an SBUF tile beyond which more prefetching changes nothing.
 constexpr int kMaxSbufCopies = 4;
 constexpr int kMaxPsumCopies = isa::kPsumBanks;
+constexpr int kMaxVersions = 3;
 
 bool Overlap(const Region& a, const Region& b) {
   if (a.view != b.view || a.axes.size() != b.axes.size()) return true;
@@ -58,13 +59,63 @@ std::vector<bool> LoadedByDma(const ir::FlatProgram& flat) {
   return loaded;
 }
 
-// Hands out what a memory has left over its peak use, tile by tile.
+// Bytes in use at each position between first and last uses, with the most over a stretch of them.
+class Occupancy {
+ public:
+  explicit Occupancy(const std::vector<ir::LiveTile>& tiles) {
+    for (const ir::LiveTile& t : tiles) {
+      points_.push_back(t.begin);
+      points_.push_back(t.end);
+    }
+    std::sort(points_.begin(), points_.end());
+    points_.erase(std::unique(points_.begin(), points_.end()), points_.end());
+    while (leaves_ < points_.size()) leaves_ *= 2;
+    most_.assign(2 * leaves_, 0);
+    added_.assign(2 * leaves_, 0);
+    for (const ir::LiveTile& t : tiles) Add(t, t.cost);
+  }
+
+  void Add(const ir::LiveTile& t, int64_t bytes) { Add(1, 0, leaves_, At(t.begin), At(t.end + 1), bytes); }
+  int64_t Most(const ir::LiveTile& t) const { return Most(1, 0, leaves_, At(t.begin), At(t.end + 1)); }
+
+ private:
+  // The first point from a position on.
+  size_t At(size_t position) const {
+    return static_cast<size_t>(std::lower_bound(points_.begin(), points_.end(), position) - points_.begin());
+  }
+  void Add(size_t node, size_t first, size_t last, size_t from, size_t to, int64_t bytes) {
+    if (to <= first || last <= from) return;
+    if (from <= first && last <= to) {
+      added_[node] += bytes;
+      most_[node] += bytes;
+      return;
+    }
+    const size_t middle = (first + last) / 2;
+    Add(2 * node, first, middle, from, to, bytes);
+    Add(2 * node + 1, middle, last, from, to, bytes);
+    most_[node] = added_[node] + std::max(most_[2 * node], most_[2 * node + 1]);
+  }
+  int64_t Most(size_t node, size_t first, size_t last, size_t from, size_t to) const {
+    if (to <= first || last <= from) return 0;
+    if (from <= first && last <= to) return most_[node];
+    const size_t middle = (first + last) / 2;
+    return added_[node] +
+           std::max(Most(2 * node, first, middle, from, to), Most(2 * node + 1, middle, last, from, to));
+  }
+
+  std::vector<size_t> points_;
+  size_t leaves_ = 1;
+  std::vector<int64_t> most_;   // of the node's stretch, what is added to its parents apart
+  std::vector<int64_t> added_;  // to all of the node's stretch
+};
+
+// Hands out what a memory has left where a tile is alive, tile by tile.
 void Grant(const ir::FlatProgram& flat, isa::Buffer buffer, int64_t capacity, int most,
-           std::vector<int>& counts) {
+           std::vector<BufferCount>& counts) {
   const std::vector<ir::SymbolId> renewing = RenewingLoops(flat.program);
   const std::vector<bool> loaded = LoadedByDma(flat);
   const std::vector<ir::LiveTile> tiles = TilesOf(flat, buffer);
-  int64_t left = capacity - ir::PeakOf(tiles).cost;
+  Occupancy occupancy(tiles);
   std::vector<ir::LiveTile> renewed;
   for (const ir::LiveTile& t : tiles) {
     if (renewing[static_cast<size_t>(t.storage)] != -1) renewed.push_back(t);
@@ -74,9 +125,22 @@ void Grant(const ir::FlatProgram& flat, isa::Buffer buffer, int64_t capacity, in
   });
   for (int round = 1; round < most; ++round) {
     for (const ir::LiveTile& t : renewed) {
-      if (t.cost > left) continue;
-      left -= t.cost;
-      ++counts[static_cast<size_t>(t.storage)];
+      // A tile's copies stay in place for the whole loop that renews it.
+      ir::LiveTile span = t;
+      const int loop = flat.loop_of_symbol[static_cast<size_t>(renewing[static_cast<size_t>(t.storage)])];
+      span.begin = 2 * flat.loops[static_cast<size_t>(loop)].begin + 1;
+      span.end = 2 * flat.loops[static_cast<size_t>(loop)].end - 1;
+      if (occupancy.Most(span) + t.cost > capacity) continue;
+      occupancy.Add(span, t.cost);
+      ++counts[static_cast<size_t>(t.storage)].copies;
+    }
+  }
+  for (int round = 0; round < kMaxVersions; ++round) {
+    for (const ir::LiveTile& t : tiles) {
+      const int64_t block = t.cost / t.blocks;
+      if (occupancy.Most(t) + block > capacity) continue;
+      occupancy.Add(t, block);
+      ++counts[static_cast<size_t>(t.storage)].versions;
     }
   }
 }
@@ -133,8 +197,8 @@ std::vector<ir::SymbolId> RenewingLoops(const ir::Program& program) {
   return renewing;
 }
 
-std::vector<int> BufferCounts(const ir::Program& program) {
-  std::vector<int> counts(program.tensors.size(), 1);
+std::vector<BufferCount> BufferCounts(const ir::Program& program) {
+  std::vector<BufferCount> counts(program.tensors.size());
   const ir::FlatProgram flat(program);
   Grant(flat, isa::Buffer::kSbuf, isa::kSbufUsableBytesPerPartition, kMaxSbufCopies, counts);
   Grant(flat, isa::Buffer::kPsum, int64_t{isa::kPsumBanks} * isa::kPsumBankBytes, kMaxPsumCopies, counts);
@@ -182,12 +246,13 @@ Memory::Memory(const ir::Program& program)
     for (const ir::Operand& o : i.src) mark(o, read);
     for (const ir::Operand& o : i.dst) mark(o, written);
   });
-  const std::vector<int> counts = BufferCounts(program);
+  const std::vector<BufferCount> counts = BufferCounts(program);
   const std::vector<ir::SymbolId> renewing = RenewingLoops(program);
   for (size_t id = 0; id < stores_.size(); ++id) {
     const ir::Tensor& t = program.tensors[id];
     if (t.view_of != ir::kNoTensor || !written[id] || (isa::IsHbm(t.buffer) && !read[id])) continue;
-    stores_[id].copies.resize(static_cast<size_t>(counts[id]));
+    stores_[id].copies.resize(static_cast<size_t>(counts[id].copies));
+    stores_[id].versions = counts[id].versions;
     if (renewing[id] != -1)
       scoped_[static_cast<size_t>(renewing[id])].push_back(static_cast<ir::TensorId>(id));
   }
@@ -200,6 +265,12 @@ void Memory::NextIteration(ir::SymbolId loop) {
     Copy& copy = s.copies[s.current];
     for (const Use& u : copy.uses) {
       const bool read_last = u.read > u.written;
+      for (const Version& v : u.versions) {
+        if (v.done <= copy.free) continue;
+        copy.free = v.done;
+        copy.last_user = v.user;
+        copy.last_slice = v.slice;
+      }
       const double last = std::max(u.read, u.written);
       if (last > copy.free) {
         copy.free = last;
@@ -225,13 +296,19 @@ Memory::Ready Memory::ReadyToRead(const ir::Access& access, const Region& region
 }
 
 Memory::Ready Memory::ReadyToWrite(const ir::Access& access, const Region& region, Resource user,
-                                   bool accumulate) const {
+                                   bool accumulate, bool replaces) const {
   const Store& s = StoreOf(access);
   Ready ready{s.copies[s.current].free, s.copies[s.current].last_slice};
   bool known = ready.time > 0;
   for (const Use& u : s.copies[s.current].uses) {
     if (!Overlap(u.region, region)) continue;
     known = true;
+    if (replaces && s.versions > 0 && Same(u.region, region)) {
+      // The oldest version that has no place any more.
+      const Version& v = u.versions[static_cast<size_t>(s.versions - 1)];
+      Later(ready, v.done + (v.done > 0 && v.user != user ? kSemaphoreNs : 0), v.slice);
+      continue;
+    }
     // One engine keeps its own order; the DMA pool has none.
     const bool ordered = u.reader == user && user != Resource::kDma;
     if (!ordered) Later(ready, u.read + (u.read > 0 && u.reader != user ? kSemaphoreNs : 0), u.read_slice);
@@ -292,9 +369,16 @@ void Memory::Read(const ir::Access& access, const Region& region, Resource user,
   if (!known) read(UseOf(access, region));
 }
 
-void Memory::Write(const ir::Access& access, const Region& region, Resource user, double until,
-                   int64_t slice) {
+void Memory::Write(const ir::Access& access, const Region& region, Resource user, double until, int64_t slice,
+                   bool replaces) {
   Use& u = UseOf(access, region);
+  if (replaces && StoreOf(access).versions > 0 && u.written > 0) {
+    std::copy_backward(u.versions.begin(), u.versions.end() - 1, u.versions.end());
+    u.versions[0] = u.read > u.written ? Version{u.read, u.reader, u.read_slice}
+                                       : Version{u.written, u.writer, u.write_slice};
+    u.read = 0;
+    u.written = 0;
+  }
   if (until > u.written) {
     u.written = until;
     u.writer = user;
@@ -311,6 +395,9 @@ void Memory::Extrapolate(uint64_t since, const PerResource& by) {
         if (u.changed <= since) continue;
         if (u.written > 0) u.written += by[static_cast<size_t>(u.writer)];
         if (u.read > 0) u.read += by[static_cast<size_t>(u.reader)];
+        for (Version& v : u.versions) {
+          if (v.done > 0) v.done += by[static_cast<size_t>(v.user)];
+        }
         s.skipped_written = std::max(s.skipped_written, u.written);
         s.skipped_read = std::max(s.skipped_read, u.read);
       }

@@ -31,8 +31,12 @@ Region RegionOf(const ir::Program& program, const ir::Access& access, absl::Span
 std::vector<ir::SymbolId> RenewingLoops(const ir::Program& program);
 
 // How many copies of each tensor fit the chip at once, by storage id: at least 1; more for tensors made anew
-// in each iteration, those loaded by DMA first.
-std::vector<int> BufferCounts(const ir::Program& program);
+// in each iteration, those loaded by DMA first; then versions of tiles that are filled again and again.
+struct BufferCount {
+  int copies = 1;
+  int versions = 0;  // of a part that is written anew while the old contents are still read
+};
+std::vector<BufferCount> BufferCounts(const ir::Program& program);
 
 // Bytes per partition that all blocks of an on-chip tensor take; whole banks in PSUM. SBUF tiles of few
 // partitions lie side by side in quadrants of 32.
@@ -65,9 +69,13 @@ class Memory {
     int64_t slice = -1;
   };
   Ready ReadyToRead(const ir::Access& access, const Region& region, Resource user) const;
-  Ready ReadyToWrite(const ir::Access& access, const Region& region, Resource user, bool accumulate) const;
+  // `replaces`: the write sets every element of the region and reads none of them, so the old contents may
+  // stay where they are for those who still read them, as long as there is place for another version.
+  Ready ReadyToWrite(const ir::Access& access, const Region& region, Resource user, bool accumulate,
+                     bool replaces) const;
   void Read(const ir::Access& access, const Region& region, Resource user, double until, int64_t slice);
-  void Write(const ir::Access& access, const Region& region, Resource user, double until, int64_t slice);
+  void Write(const ir::Access& access, const Region& region, Resource user, double until, int64_t slice,
+             bool replaces);
 
   // The tensors that an iteration of the loop makes anew, and the copy of a tensor that is in use.
   const std::vector<ir::TensorId>& RenewedBy(ir::SymbolId loop) const {
@@ -86,8 +94,16 @@ class Memory {
   }
 
  private:
+  // Versions of a region beside the current one that may still be read.
+  static constexpr int kMaxVersions = 3;
+  struct Version {
+    double done = 0;  // its last read or write
+    Resource user = Resource::kSync;
+    int64_t slice = -1;
+  };
   struct Use {
     Region region;
+    std::array<Version, kMaxVersions> versions;  // the latest first
     double written = 0;
     double read = 0;
     Resource writer = Resource::kSync;
@@ -107,6 +123,7 @@ class Memory {
   struct Store {
     std::vector<Copy> copies;
     size_t current = 0;
+    int versions = 0;  // that there is place for, beside the current one of a region
     // The latest use that was moved by Extrapolate: what skipped iterations touched elsewhere in the tensor.
     double skipped_written = 0;
     double skipped_read = 0;

@@ -10,21 +10,19 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "common/nki/ir/flat.h"
 #include "common/nki/timing/cost.h"
 #include "common/nki/timing/invariant.h"
 #include "common/nki/timing/machine.h"
 #include "common/nki/timing/memory.h"
 #include "common/nki/timing/recording.h"
+#include "common/nki/timing/report.h"
 #include "common/nki/timing/timeline.h"
 
 namespace nkiagent::nki::timing {
 namespace {
 
 using isa::Engine;
-
-constexpr double kNsPerUs = 1000;
-// An engine or memory busy for at least this part of the latency is what binds.
-constexpr double kBindingShare = 0.5;
 
 // Loops of no more trips, and inner loops that execute no more instructions, are always placed iteration by
 // iteration.
@@ -36,35 +34,6 @@ constexpr int kPeriods[] = {1, 2, 4, 8};
 // Two periods are the same if every engine advances by as much, within this many nanoseconds or this part.
 constexpr double kSameNs = 0.5;
 constexpr double kSamePart = 1e-4;
-
-// Everything that adds up over the program.
-struct Totals {
-  std::array<double, isa::kEngineCount> busy_ns{};
-  std::array<double, isa::kEngineCount> executed{};
-  double hbm_read = 0, hbm_written = 0, sbuf_read = 0, sbuf_written = 0, psum_read = 0, psum_written = 0;
-  double flops = 0, tensor_flops = 0;
-
-  // this += factor * (a - b)
-  void AddDifference(const Totals& a, const Totals& b, double factor) {
-    for (size_t e = 0; e < busy_ns.size(); ++e) {
-      busy_ns[e] += factor * (a.busy_ns[e] - b.busy_ns[e]);
-      executed[e] += factor * (a.executed[e] - b.executed[e]);
-    }
-    hbm_read += factor * (a.hbm_read - b.hbm_read);
-    hbm_written += factor * (a.hbm_written - b.hbm_written);
-    sbuf_read += factor * (a.sbuf_read - b.sbuf_read);
-    sbuf_written += factor * (a.sbuf_written - b.sbuf_written);
-    psum_read += factor * (a.psum_read - b.psum_read);
-    psum_written += factor * (a.psum_written - b.psum_written);
-    flops += factor * (a.flops - b.flops);
-    tensor_flops += factor * (a.tensor_flops - b.tensor_flops);
-  }
-};
-
-struct InstrTotals {
-  double busy_ns = 0;
-  double executed = 0;
-};
 
 Resource ResourceOf(Engine e) {
   switch (e) {
@@ -88,6 +57,8 @@ Resource ResourceOf(Engine e) {
 // The tracked operands of one execution.
 struct Operands {
   absl::InlinedVector<std::pair<const ir::Access*, Region>, 4> reads, writes;
+  bool accumulates = false;  // matmuls into one place need not wait for each other
+  bool replaces = false;     // sets all elements of its destination and reads none of them
 };
 
 struct SliceTimes {
@@ -129,7 +100,14 @@ class Simulator {
     Body(p_.body, n);
   }
 
-  Estimate Result() const;
+  Estimate Result() const {
+    const double finish = *std::max_element(finish_.begin(), finish_.end());
+    std::vector<ExecutedInstr> executed;
+    for (size_t n = 0; n < instrs_.size(); ++n) {
+      executed.push_back({instrs_[n]->loc.line, fixed_[n].engine, instr_totals_[n]});
+    }
+    return Report(p_, options_, totals_, executed, finish);
+  }
 
  private:
   void Number(const std::vector<ir::Node>& body) {
@@ -137,7 +115,7 @@ class Simulator {
       if (const auto* instr = std::get_if<ir::Instr>(&node.item)) {
         instrs_.push_back(instr);
         masked_.push_back(IsMasked(*instr));
-        fixed_.push_back(WorkOf(p_, *instr, symbols_, in_psum_));
+        fixed_.push_back(WorkOf(p_, *instr, symbols_, in_psum_, options_.calibration));
       } else {
         Number(std::get<std::unique_ptr<ir::Loop>>(node.item)->body);
       }
@@ -352,7 +330,9 @@ class Simulator {
   // Places work on an engine and the ports it needs; returns its start, and the unit that decided it, if any.
   double Place(const Work& work, double ready, Wait* wait);
   // When the operands of an instruction may be read and written, and what decides it.
-  double ReadyTime(const Operands& operands, Resource user, bool accumulate, Wait* wait) const;
+  double ReadyTime(const Operands& operands, Resource user, Wait* wait) const;
+  // Whether the instruction sets all of its destination without a look at what was there.
+  bool Replaces(const ir::Instr& instr) const;
   // Adds a slice to the recording, if there is one; its index, or -1.
   int64_t Record(Slice::Kind kind, size_t n, Resource unit, const Work& work, const Wait& wait,
                  const SliceTimes& times);
@@ -401,7 +381,26 @@ double Simulator::Place(const Work& work, double ready, Wait* wait) {
   return start;
 }
 
-double Simulator::ReadyTime(const Operands& operands, Resource user, bool accumulate, Wait* wait) const {
+bool Simulator::Replaces(const ir::Instr& instr) const {
+  if (instr.attrs.accumulate || instr.op == isa::Opcode::kTensorCopyPredicated ||
+      (isa::RowOf(instr.op).cost == isa::Cost::kDma && instr.attrs.op0 != isa::AluOp::kNone)) {
+    return false;
+  }
+  std::vector<int64_t> shape;
+  for (const ir::Access* dst : ir::Destinations(instr)) {
+    if (dst->indirect_axis >= 0 || !UnmaskedShape(*dst, symbols_, &shape) || shape != dst->shape)
+      return false;
+    for (const ir::Access* src : ir::Sources(instr)) {
+      if (ir::StorageOf(p_, src->tensor) == ir::StorageOf(p_, dst->tensor)) return false;
+      if (src->shape == dst->shape && (!UnmaskedShape(*src, symbols_, &shape) || shape != src->shape)) {
+        return false;
+      }
+    }
+  }
+  return true;
+}
+
+double Simulator::ReadyTime(const Operands& operands, Resource user, Wait* wait) const {
   double ready = 0;
   const auto later = [&](const Memory::Ready& r, const ir::Access& a, Wait::Kind kind) {
     if (r.time <= ready) return;
@@ -412,7 +411,8 @@ double Simulator::ReadyTime(const Operands& operands, Resource user, bool accumu
     later(memory_.ReadyToRead(*a, region, user), *a, Wait::Kind::kData);
   }
   for (const auto& [a, region] : operands.writes) {
-    later(memory_.ReadyToWrite(*a, region, user, accumulate), *a, Wait::Kind::kBuffer);
+    later(memory_.ReadyToWrite(*a, region, user, operands.accumulates, operands.replaces), *a,
+          Wait::Kind::kBuffer);
   }
   return ready;
 }
@@ -437,7 +437,7 @@ int64_t Simulator::Record(Slice::Kind kind, size_t n, Resource unit, const Work&
 
 void Simulator::Execute(size_t n) {
   const ir::Instr& instr = *instrs_[n];
-  const Work work = masked_[n] ? WorkOf(p_, instr, symbols_, in_psum_) : fixed_[n];
+  const Work work = masked_[n] ? WorkOf(p_, instr, symbols_, in_psum_, options_.calibration) : fixed_[n];
   ++steps_;
   if (work.skipped || IsHoisted(n)) return;
   const auto* dst0 = std::get_if<ir::Access>(&instr.dst[0]);
@@ -454,7 +454,9 @@ void Simulator::Execute(size_t n) {
   for (const ir::Operand& o : instr.src) collect(o, operands.reads);
   for (const ir::Operand& o : instr.dst) collect(o, operands.writes);
   Wait wait;
-  double ready = ReadyTime(operands, user, instr.op == isa::Opcode::kNcMatmul, &wait);
+  operands.accumulates = instr.op == isa::Opcode::kNcMatmul;
+  operands.replaces = Replaces(instr);
+  double ready = ReadyTime(operands, user, &wait);
 
   SliceTimes t;
   if (work.engine == Engine::kDma) {
@@ -494,7 +496,8 @@ void Simulator::Execute(size_t n) {
   const double read_until = work.engine == Engine::kDma ? t.done : t.end;
   const int64_t slice = Record(Slice::Kind::kInstruction, n, user, work, wait, t);
   for (const auto& [a, region] : operands.reads) memory_.Read(*a, region, user, read_until, slice);
-  for (const auto& [a, region] : operands.writes) memory_.Write(*a, region, user, t.done, slice);
+  for (const auto& [a, region] : operands.writes)
+    memory_.Write(*a, region, user, t.done, slice, operands.replaces);
   if (recording_ != nullptr) {
     const auto touch = [&](const ir::Access& a, double until) {
       const ir::TensorId storage = ir::StorageOf(p_, a.tensor);
@@ -520,91 +523,7 @@ void Simulator::Execute(size_t n) {
   instr_totals_[n].executed += 1;
 }
 
-Estimate Simulator::Result() const {
-  Estimate e;
-  e.latency_us = *std::max_element(finish_.begin(), finish_.end()) / kNsPerUs;
-  e.hbm_read_bytes = totals_.hbm_read;
-  e.hbm_written_bytes = totals_.hbm_written;
-  if (const Spill spill = SpillOf(p_); spill.bytes > 0) {
-    // The tiles come and go between dependent instructions, so nothing hides it.
-    double times = 0;
-    for (size_t n = spill.begin; n < spill.end; ++n) times = std::max(times, instr_totals_[n].executed);
-    const double bytes = spill.bytes * times;
-    e.spill_bytes = 2 * bytes;
-    e.spill_us = e.spill_bytes / (kDmaEngines * kDmaBytesPerNs) / kNsPerUs;
-    e.latency_us += e.spill_us;
-    e.hbm_read_bytes += bytes;
-    e.hbm_written_bytes += bytes;
-  }
-  for (size_t k = 0; k < totals_.busy_ns.size(); ++k) {
-    e.busy_us[k] = totals_.busy_ns[k] / kNsPerUs;
-    if (k == static_cast<size_t>(Engine::kDma)) e.busy_us[k] += e.spill_us;
-    e.share[k] = e.latency_us > 0 ? e.busy_us[k] / e.latency_us : 0;
-  }
-  e.sbuf_read_bytes = totals_.sbuf_read;
-  e.sbuf_written_bytes = totals_.sbuf_written;
-  e.psum_read_bytes = totals_.psum_read;
-  e.psum_written_bytes = totals_.psum_written;
-  e.sbuf_peak_bytes = PeakBytes(p_, isa::Buffer::kSbuf);
-  e.psum_peak_bytes = PeakBytes(p_, isa::Buffer::kPsum);
-  e.flops = totals_.flops;
-  e.tensor_flops = totals_.tensor_flops;
-  const double hbm = e.hbm_read_bytes + e.hbm_written_bytes;
-  e.arithmetic_intensity = hbm > 0 ? e.flops / hbm : 0;
-  const auto count = [](double v) {
-    return v >= 9.2e18 ? std::numeric_limits<int64_t>::max() : static_cast<int64_t>(std::llround(v));
-  };
-  double executed_in_all = 0;
-  for (size_t k = 0; k < totals_.executed.size(); ++k) {
-    e.executed[k] = count(totals_.executed[k]);
-    executed_in_all += totals_.executed[k];
-  }
-  e.instructions = count(executed_in_all);
-
-  const std::pair<Bound, double> limits[] = {
-      {Bound::kTensor, e.busy_us[static_cast<size_t>(Engine::kTensor)]},
-      {Bound::kVector, e.busy_us[static_cast<size_t>(Engine::kVector)]},
-      {Bound::kScalar, e.busy_us[static_cast<size_t>(Engine::kScalar)]},
-      {Bound::kGpSimd, e.busy_us[static_cast<size_t>(Engine::kGpSimd)]},
-      {Bound::kDma, e.busy_us[static_cast<size_t>(Engine::kDma)]},
-      {Bound::kMemory, hbm / kHbmBytesPerNs / kNsPerUs},
-  };
-  for (const auto& [bound, us] : limits) {
-    if (us <= e.roofline_us) continue;
-    e.roofline_us = us;
-    e.bound = bound;
-  }
-  if (e.roofline_us < kBindingShare * e.latency_us) e.bound = Bound::kLatency;
-
-  std::map<int, LineCost> lines;
-  std::map<int, double> executed;
-  std::map<int, std::array<double, isa::kEngineCount>> by_engine;
-  for (size_t n = 0; n < instrs_.size(); ++n) {
-    if (instr_totals_[n].executed == 0) continue;
-    LineCost& line = lines[instrs_[n]->loc.line];
-    line.line = instrs_[n]->loc.line;
-    line.busy_us += instr_totals_[n].busy_ns / kNsPerUs;
-    executed[line.line] += instr_totals_[n].executed;
-    by_engine[line.line][static_cast<size_t>(fixed_[n].engine)] += instr_totals_[n].busy_ns;
-  }
-  for (auto& [number, line] : lines) {
-    line.instructions = count(executed[number]);
-    const auto& busy = by_engine[number];
-    line.engine = static_cast<Engine>(std::max_element(busy.begin(), busy.end()) - busy.begin());
-    e.lines.push_back(line);
-  }
-  std::stable_sort(e.lines.begin(), e.lines.end(),
-                   [](const LineCost& a, const LineCost& b) { return a.busy_us > b.busy_us; });
-  if (e.lines.size() > options_.top_lines) e.lines.resize(options_.top_lines);
-  return e;
-}
-
 }  // namespace
-
-absl::string_view Name(Bound bound) {
-  constexpr absl::string_view kNames[] = {"tensor", "vector", "scalar", "gpsimd", "dma", "memory", "latency"};
-  return kNames[static_cast<size_t>(bound)];
-}
 
 absl::StatusOr<Estimate> EstimateLatency(const ir::Program& program, const TimingOptions& options,
                                          Recording* recording) {

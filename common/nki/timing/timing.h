@@ -16,6 +16,7 @@
 #include "absl/status/statusor.h"
 #include "common/nki/ir/program.h"
 #include "common/nki/isa/types.h"
+#include "common/nki/timing/machine.h"
 
 namespace nkiagent::nki::timing {
 
@@ -26,6 +27,7 @@ struct TimingOptions {
   int64_t max_simulated_instructions = 1'000'000;
   // How many of the costliest source lines to name.
   size_t top_lines = 10;
+  Calibration calibration;
 };
 
 // What keeps the program from being faster.
