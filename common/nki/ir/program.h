@@ -51,7 +51,7 @@ struct Tensor {
   // The loop whose body creates the tensor, named by its symbol; -1 = kernel level. Every iteration of that
   // loop gets a fresh tensor with undefined contents.
   SymbolId scope = -1;
-  // A view of another tensor's elements under another shape (same element count, same dtype, same buffer);
+  // A view of another tensor under another shape (same element count, buffer and element size: same bits);
   // kNoTensor if it has storage of its own. A view's base is never a view.
   TensorId view_of = kNoTensor;
   // kConstant only: the elements, row-major, SizeOf(dtype) bytes each.

@@ -136,13 +136,20 @@ class Validator {
       if (t.view_of != kNoTensor) {
         if (!IsTensor(t.view_of)) return Bad("tensor '", t.name, "' is a view of nothing");
         const Tensor& base = p_.tensors[static_cast<size_t>(t.view_of)];
-        if (base.view_of != kNoTensor || base.dtype != t.dtype || base.buffer != t.buffer ||
+        if (base.view_of != kNoTensor || !SameBits(base.dtype, t.dtype) || base.buffer != t.buffer ||
             base.scope != t.scope || t.role != TensorRole::kLocal || base.ElementCount() != n) {
           return Bad("view '", t.name, "' does not fit its base '", base.name, "'");
         }
       }
     }
     return absl::OkStatus();
+  }
+
+  // Whether elements of one type may be read as the other: of the same size, and any bits are a value of
+  // both.
+  static bool SameBits(isa::DType a, isa::DType b) {
+    const auto any_bits = [](isa::DType t) { return t != isa::DType::kBool && t != isa::DType::kTFloat32; };
+    return a == b || (any_bits(a) && any_bits(b) && isa::SizeOf(a) == isa::SizeOf(b));
   }
 
   absl::Status CheckInterface() const {

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from . import context, dtypes
 from .access import spread, squeeze_to
+from .bits import check_writable
 from .context import OP_NAME, OPCODE, PSUM, SBUF, Access, Instr, current
 from .errors import NkiError
 from .expr import Expr
@@ -62,6 +63,7 @@ def fit_source(source: Access, shape: tuple, target: Tensor, value: Tensor) -> A
 def assign(tensor: Tensor, subscript: object, value: object) -> None:
     """tensor[subscript] = value."""
     target = tensor[subscript]
+    check_writable(target)
     if context.is_hbm(tensor.buffer.buffer):
         if tensor.buffer.role == context.INPUT and not tensor.buffer.mutable:
             raise immutable(tensor)
@@ -259,6 +261,7 @@ def update(op: str, target: Tensor, value: object) -> Tensor:
     """target op= value, in place."""
     from .elementwise import binary
 
+    check_writable(target)
     if context.is_hbm(target.buffer.buffer):
         if target.buffer.role == context.INPUT:
             raise immutable(target)

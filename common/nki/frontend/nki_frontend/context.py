@@ -69,6 +69,7 @@ class Buffer:
         "declared",
         "lazy_zero",
         "mutable",
+        "bits_of",
     )
 
     def __init__(
@@ -101,6 +102,7 @@ class Buffer:
         self.declared = declared  # by the kernel, as opposed to the result of a call
         self.lazy_zero = None  # accumulation target: place for the memset it may need
         self.mutable = False  # an argument that the kernel may write
+        self.bits_of = None  # of a read-only view with another element size (bits.py): the tensor viewed
 
     def storage(self) -> Buffer:
         """The buffer that owns the elements."""

@@ -11,6 +11,7 @@ import numpy as np
 from . import context, dtypes
 from .access import masked, spread, squeeze_to
 from .assign import fit_source, immutable, zero_fill
+from .bits import check_writable
 from .context import CONSTANT, HBM, INPUT, OPCODE, PSUM, SHARED_HBM, Access, Buffer, Instr, current
 from .errors import NkiError, frame_location, user_frame
 from .expr import Expr
@@ -421,6 +422,7 @@ def dma_copy(
             )
         if t.buffer.buffer == PSUM:
             raise memory_error(t, f"{what} of nisa.dma_copy", "hbm|sbuf")
+    check_writable(dst)
     storage = dst.buffer.storage()
     if storage.role in (INPUT, CONSTANT) and not storage.mutable:
         raise immutable(dst)

@@ -204,15 +204,10 @@ class Tensor:
         return copy(self, dtype=dtype)
 
     def view(self, dtype: object) -> Tensor:
-        """The same bits as another type; only the own type can be expressed."""
-        if dtypes.normalize(dtype) != self.dtype:
-            raise NkiError(
-                "err_view_dtype_not_supported",
-                f"tensor '{self.buffer.name}' of {dtypes.name(self.dtype)} can't be reinterpreted as "
-                f"{dtypes.name(dtypes.normalize(dtype))}",
-                hint="astype converts values",
-            )
-        return self[...]
+        """The same bits as another type."""
+        from .bits import view
+
+        return view(self, dtype)
 
     # ---- operators -----------------------------------------------------------------------------------------
     # Filled in by operators.py: + - * / // % ** @, comparisons, & | ^ ~ << >>, and the augmented ones.

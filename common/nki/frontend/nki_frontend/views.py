@@ -38,7 +38,7 @@ def reshape(tensor: Tensor, shape: object) -> Tensor:
     if tensor.runtime is None and not tensor.mask:
         whole = tensor.shape == tensor.buffer.shape and _is_identity(tensor)
         if whole and (context.is_hbm(tensor.buffer.buffer) or _keeps_partitions(tensor, target)):
-            return Tensor(_view_buffer(tensor.buffer, target, _partition_axis(tensor, target)))
+            return Tensor(view_buffer(tensor.buffer, target, _partition_axis(tensor, target)))
         flat = _flattened(tensor)
         if flat is not None:
             parts = _affine_parts(flat, target)
@@ -69,18 +69,21 @@ def _keeps_partitions(tensor: Tensor, target: tuple) -> bool:
     return len(target) > axis and target[: axis + 1] == tensor.buffer.shape[: axis + 1]
 
 
-def _view_buffer(base: Buffer, shape: tuple, partition_axis: int) -> Buffer:
+def view_buffer(base: Buffer, shape: tuple, partition_axis: int) -> Buffer:
+    """The storage of a tensor under another shape."""
     storage = base.storage()
-    return Buffer(
+    view = Buffer(
         current().unique_name(f"{storage.name}_view"),
         storage.buffer,
-        storage.dtype,
+        base.dtype,
         shape,
         partition_axis=partition_axis,
         scope=storage.scope,
         base=storage,
         loc=storage.loc,
     )
+    view.bits_of = base.bits_of
+    return view
 
 
 def _flattened(tensor: Tensor) -> Tensor | None:
@@ -94,9 +97,9 @@ def _flattened(tensor: Tensor) -> Tensor | None:
     for e, stride in list(zip(tensor.index, strides, strict=False))[first:]:
         linear = linear + e * stride
     if first:
-        view = _view_buffer(buffer, (buffer.shape[0], math.prod(buffer.shape[1:])), 0)
+        view = view_buffer(buffer, (buffer.shape[0], math.prod(buffer.shape[1:])), 0)
         return Tensor(view, tensor.shape, (tensor.index[0], linear))
-    return Tensor(_view_buffer(buffer, (math.prod(buffer.shape),), 0), tensor.shape, (linear,))
+    return Tensor(view_buffer(buffer, (math.prod(buffer.shape),), 0), tensor.shape, (linear,))
 
 
 def _affine_parts(tensor: Tensor, target: tuple) -> list | None:
