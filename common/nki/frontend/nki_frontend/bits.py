@@ -7,11 +7,14 @@ or put together, by shifts into a tile of its own. That tile is a copy: it can b
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from . import context, dtypes
+from .context import SBUF, current
 from .errors import NkiError
-from .tile import Tensor, fresh, settle
+from .tile import Tensor, settle
 
 _UNSIGNED = {1: np.dtype(np.uint8), 2: np.dtype(np.uint16), 4: np.dtype(np.uint32)}
 
@@ -55,20 +58,32 @@ def _retyped(tensor: Tensor, kind: np.dtype) -> Tensor:
     return Tensor(alias, tensor.shape, tensor.index, tensor.mask, tensor.runtime)
 
 
+def _blocks(tensor: Tensor) -> list[tuple]:
+    """The indices of its blocks; tiles are taken apart one by one."""
+    axis = tensor.buffer.partition_axis if tensor.shape == tensor.buffer.shape else 0
+    return list(itertools.product(*(range(n) for n in tensor.shape[:axis])))
+
+
+def _result(tensor: Tensor, shape: tuple, kind: np.dtype, blocks: list[tuple]) -> Tensor:
+    name = f"{tensor.buffer.name}_parts"
+    return Tensor(current().new_buffer(SBUF, kind, shape, name=name, partition_axis=len(blocks[0])))
+
+
 def _split(bits: Tensor, old: int, new: int) -> Tensor:
     """Each element becomes `old / new` smaller ones, the lowest bits first."""
     from .isa_compute import tensor_scalar
 
     parts, width, small = old // new, 8 * new, _UNSIGNED[new]
-    out = fresh((*bits.shape, parts), small, name=f"{bits.buffer.name}_parts")
-    for k in range(parts):
-        out[..., k] = tensor_scalar(
-            bits,
+    blocks = _blocks(bits)
+    out = _result(bits, (*bits.shape, parts), small, blocks)
+    for block, k in itertools.product(blocks, range(parts)):
+        out[(*block, ..., k)] = tensor_scalar(
+            bits[block] if block else bits,
             np.right_shift,
             k * width,
             op1=np.bitwise_and,
             operand1=(1 << width) - 1,
-            dtype=_UNSIGNED[new],
+            dtype=small,
         )
     return out.reshape((*bits.shape[:-1], bits.shape[-1] * parts))
 
@@ -77,12 +92,16 @@ def _join(bits: Tensor, old: int, new: int) -> Tensor:
     """`new / old` elements become one, the first in the lowest bits."""
     from .isa_compute import tensor_copy, tensor_scalar, tensor_tensor
 
-    parts, width = new // old, 8 * old
+    parts, width, large = new // old, 8 * old, _UNSIGNED[new]
+    blocks = _blocks(bits)
     grouped = bits.reshape((*bits.shape[:-1], bits.shape[-1] // parts, parts))
-    out = tensor_copy(grouped[..., 0], dtype=_UNSIGNED[new])
-    for k in range(1, parts):
-        wide = tensor_copy(grouped[..., k], dtype=_UNSIGNED[new])
-        out = tensor_tensor(out, tensor_scalar(wide, np.left_shift, k * width), np.bitwise_or)
+    out = _result(bits, grouped.shape[:-1], large, blocks)
+    for block in blocks:
+        whole = tensor_copy(grouped[(*block, ..., 0)], dtype=large)
+        for k in range(1, parts):
+            wide = tensor_copy(grouped[(*block, ..., k)], dtype=large)
+            whole = tensor_tensor(whole, tensor_scalar(wide, np.left_shift, k * width), np.bitwise_or)
+        out[(*block, ...)] = whole
     return out
 
 

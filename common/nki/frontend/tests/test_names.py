@@ -49,3 +49,12 @@ def test_name(line):
         )
         if position < keyword_only:
             assert list(have)[position] == name, f"{path}: order of {name}"
+
+
+def test_places_that_the_samples_import_from():
+    from neuronxcc.nki import isa, language
+    from neuronxcc.nki.isa.constants import oob_mode
+    from neuronxcc.nki.language.constants import sizeinbytes
+
+    assert oob_mode is isa.oob_mode
+    assert [sizeinbytes(t) for t in (language.float32, language.bfloat16, language.float8_e4m3)] == [4, 2, 1]

@@ -64,3 +64,19 @@ def test_hbm_tensors():
 )
 def test_what_can_not_be_viewed_is_refused(text):
     assert rules(trace(body(text), [np.zeros((32, 12), np.float32)])) == ["err_view_dtype_not_supported"]
+
+
+def test_blocks_of_tiles():
+    source = body(
+        """
+        t = nl.ndarray((2, nl.par_dim(16), 12), dtype=nl.float32)
+        for i in nl.affine_range(2):
+            t[i] = nl.load(x[nl.ds(i * 16, 16), :])
+        for i in nl.affine_range(2):
+            low, high = t.view(nl.uint16)[i, :, 0:24:2], t.view(nl.uint16)[i, :, 1:24:2]
+            nl.store(out[nl.ds(i * 16, 16), :], nl.copy(low, dtype=nl.float32) + nl.copy(high, dtype=nl.float32))
+        """
+    )
+    x = RNG.standard_normal((32, 12)).astype(np.float32)
+    halves = x.view(np.uint16).astype(np.float32)
+    np.testing.assert_array_equal(run(source, [x])[0], halves[:, ::2] + halves[:, 1::2])
