@@ -141,7 +141,7 @@ void ConvStageEmitter::EmitWindows() {
   const bool one_piece = IsOnePiece();
   const std::string result = one_piece ? "" : DeclareResult();
   for (const Phases& phases : TilePhases()) {
-    const std::vector<std::string> positions = PositionVectors(phases);
+    const std::vector<std::string> positions = PositionVectors(phases, tile_rank() + 1);
     Dims shape = {stage().partition.tile};
     for (int64_t size : PositionsOf(phases)) shape.push_back(size);
     const std::string sum = names().names.Unique(absl::StrCat(BaseName(op()), "_psum"));
@@ -156,9 +156,9 @@ void ConvStageEmitter::EmitWindows() {
         ++loops;
       }
       std::vector<std::string> taps;
-      loops += OpenTapLoops(phases, /*in_order=*/false, &taps);
+      loops += OpenTapLoops(phases, spatial(), /*in_order=*/false, &taps);
       body().Line(absl::StrCat(sum, " += nisa.nc_matmul(", ReadWeights(TapNumber(phases, taps), channels),
-                               ", ", ReadInput(phases, positions, taps, channels), ")"));
+                               ", ", ReadInput(phases, positions, taps, channels, tile_rank() + 1), ")"));
       for (; loops > 0; --loops) CloseLoop();
     }
     const std::string copy = absl::StrCat("nl.copy(", sum, ", dtype=", DTypeLiteral(op().dtype), ")");
@@ -215,18 +215,18 @@ void DepthwiseStageEmitter::EmitWindows() {
   const std::string result = one_piece ? "" : DeclareResult();
   const std::string filter = tiling().axes[2] >= 0 ? axes()[tiling().axes[2]].text : "";
   for (const Phases& phases : TilePhases()) {
-    const std::vector<std::string> positions = PositionVectors(phases);
+    const std::vector<std::string> positions = PositionVectors(phases, tile_rank() + 1);
     Dims shape = {stage().partition.tile};
     for (int64_t size : PositionsOf(phases)) shape.push_back(size);
     const std::string sum = Declare(absl::StrCat(BaseName(op()), "_sum"), shape, true, 0, DType::kFloat32);
     std::vector<std::string> taps;
-    int loops = OpenTapLoops(phases, /*in_order=*/true, &taps);
+    int loops = OpenTapLoops(phases, spatial(), /*in_order=*/true, &taps);
     const std::string tap = TapNumber(phases, taps);
-    body().Line(
-        absl::StrCat(sum, "[...] = nisa.scalar_tensor_tensor(data=", ReadInput(phases, positions, taps, ""),
-                     ", op0=nl.multiply, operand0=", weights_, "[", names().i_p, ", ",
-                     SumOf({{filter, window().taps()}, {tap == "0" ? "" : tap, 1}}, 0),
-                     "], op1=nl.add, operand1=", sum, ")"));
+    body().Line(absl::StrCat(sum, "[...] = nisa.scalar_tensor_tensor(data=",
+                             ReadInput(phases, positions, taps, "", tile_rank() + 1),
+                             ", op0=nl.multiply, operand0=", weights_, "[", names().i_p, ", ",
+                             SumOf({{filter, window().taps()}, {tap == "0" ? "" : tap, 1}}, 0),
+                             "], op1=nl.add, operand1=", sum, ")"));
     for (; loops > 0; --loops) CloseLoop();
     if (one_piece) {
       Tile tile{sum, true, DType::kFloat32};

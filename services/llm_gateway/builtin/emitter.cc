@@ -6,6 +6,7 @@
 #include "absl/strings/str_join.h"
 #include "services/llm_gateway/builtin/conv_stage.h"
 #include "services/llm_gateway/builtin/matmul_stage.h"
+#include "services/llm_gateway/builtin/pool_stage.h"
 #include "services/llm_gateway/builtin/python_writer.h"
 #include "services/llm_gateway/builtin/recurrent_stage.h"
 #include "services/llm_gateway/builtin/row_stage.h"
@@ -70,6 +71,7 @@ std::unique_ptr<StageEmitter> MakeWindowStage(const KernelPlan& plan, const Stag
                                               KernelNames& names) {
   const Window& window = *plan.program.ops[stage.stage.matmul].window;
   if (window.multiplies()) return std::make_unique<ConvStageEmitter>(plan, stage, names);
+  if (window.pools()) return std::make_unique<PoolStageEmitter>(plan, stage, names);
   return std::make_unique<DepthwiseStageEmitter>(plan, stage, names);
 }
 

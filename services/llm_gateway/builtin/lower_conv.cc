@@ -8,18 +8,6 @@
 namespace nkiagent::builtin {
 namespace {
 
-// One number for each spatial axis; a single one stands for all.
-std::vector<int64_t> PerAxis(NodeLowering& n, size_t index, const char* name, size_t axes, int64_t fallback) {
-  std::vector<int64_t> numbers = n.IntsAt(index, name);
-  if (numbers.empty()) numbers = {fallback};
-  if (numbers.size() == 1) numbers.resize(axes, numbers[0]);
-  if (numbers.size() != axes) {
-    n.builder().Fail(absl::StrCat("'", name, "' doesn't have one number for each of ", axes, " axes"));
-    numbers.assign(axes, fallback);
-  }
-  return numbers;
-}
-
 struct Geometry {
   std::vector<int64_t> stride, padding, dilation;
   bool transposed = false;
@@ -70,9 +58,9 @@ void LowerConvolution(NodeLowering& n) {
   }
   const size_t axes = x.view.dims.size() - 2;
   Geometry g;
-  g.stride = PerAxis(n, 3, "stride", axes, 1);
-  g.padding = PerAxis(n, 4, "padding", axes, 0);
-  g.dilation = PerAxis(n, 5, "dilation", axes, 1);
+  g.stride = n.IntsPerAxis(3, "stride", axes, 1);
+  g.padding = n.IntsPerAxis(4, "padding", axes, 0);
+  g.dilation = n.IntsPerAxis(5, "dilation", axes, 1);
   g.transposed = n.BoolOr(6, "transposed", false);
   g.groups = n.IntOr(8, "groups", 1);
   if (b.failed() || !IsSound(n, x, weight, g)) return;

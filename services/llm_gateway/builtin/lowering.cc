@@ -23,6 +23,7 @@ constexpr auto kFamilies = std::to_array<Family>({
     LowerNorm,
     LowerMatmul,
     LowerConv,
+    LowerPool,
     LowerPosition,
     LowerScan,
     LowerRecurrent,

@@ -127,6 +127,19 @@ std::vector<int64_t> NodeLowering::IntsAt(size_t index, absl::string_view name) 
   return numbers;
 }
 
+std::vector<int64_t> NodeLowering::IntsPerAxis(size_t index, absl::string_view name, size_t axes,
+                                               int64_t fallback) {
+  std::vector<int64_t> numbers = IntsAt(index, name);
+  if (numbers.empty()) numbers = {fallback};
+  if (numbers.size() == 1) numbers.resize(axes, numbers[0]);
+  if (numbers.size() != axes) {
+    builder_.Fail(
+        absl::StrCat("'", name, "' of ", node_.op, " doesn't have one number for each of ", axes, " axes"));
+    numbers.assign(axes, fallback);
+  }
+  return numbers;
+}
+
 int NodeLowering::Axis(int64_t axis, size_t rank) {
   const int64_t r = static_cast<int64_t>(rank);
   if (r == 0 && (axis == 0 || axis == -1)) return 0;

@@ -42,6 +42,8 @@ class NodeLowering {
   bool BoolOr(size_t index, absl::string_view name, bool fallback);
   std::string TextOr(size_t index, absl::string_view name, std::string fallback);
   std::vector<int64_t> IntsAt(size_t index, absl::string_view name);
+  // One number for each of `axes` axes; a single one stands for all, none for `fallback`.
+  std::vector<int64_t> IntsPerAxis(size_t index, absl::string_view name, size_t axes, int64_t fallback);
 
   // An axis number brought into 0..rank-1.
   int Axis(int64_t axis, size_t rank);
@@ -73,6 +75,7 @@ bool LowerReduction(NodeLowering& n);
 bool LowerNorm(NodeLowering& n);
 bool LowerMatmul(NodeLowering& n);
 bool LowerConv(NodeLowering& n);
+bool LowerPool(NodeLowering& n);
 bool LowerPosition(NodeLowering& n);
 bool LowerScan(NodeLowering& n);
 bool LowerRecurrent(NodeLowering& n);

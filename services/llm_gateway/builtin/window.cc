@@ -67,6 +67,17 @@ WindowAxis TransposedAxis(int64_t input, int64_t kernel, int64_t output, int64_t
   return axis;
 }
 
+WindowAxis AdaptiveAxis(int64_t input, int64_t output) {
+  if (input % output == 0) return SlidingAxis(input, input / output, output, input / output, 0, 1);
+  WindowAxis axis{input, 1, output, 1, output, {}};
+  for (int64_t o = 0; o < output; ++o) {
+    const int64_t from = o * input / output, to = ((o + 1) * input + output - 1) / output;
+    axis.phases.push_back({o, 1, 0, 1, to - from, from, 1});
+    axis.kernel = std::max(axis.kernel, to - from);
+  }
+  return axis;
+}
+
 int64_t Window::taps() const {
   int64_t taps = 1;
   for (const WindowAxis& axis : axes) taps *= axis.kernel;

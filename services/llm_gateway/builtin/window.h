@@ -39,12 +39,17 @@ WindowAxis SlidingAxis(int64_t input, int64_t kernel, int64_t output, int64_t st
 WindowAxis TransposedAxis(int64_t input, int64_t kernel, int64_t output, int64_t stride, int64_t padding,
                           int64_t dilation);
 
+// Windows of an adaptive pooling: as even as whole numbers allow, no padding. Each output may be a phase of
+// its own.
+WindowAxis AdaptiveAxis(int64_t input, int64_t output);
+
 enum class WindowKind {
   kConvolution,  // operands: input (N, G*K, …), weight flattened to (G*M, K, taps); result (N, G, M, …)
   kTransposed,   // the same with weight (G*K, M, taps)
   kDepthwise,    // K = 1: operands as for kConvolution
   kMax,          // operand: input (N, C, …); result (N, C, …)
   kSum,          // likewise; padding counts as zero
+  kMean,         // the sum over the number of taps, padding included
 };
 
 // What an operation over windows computes.
@@ -54,6 +59,7 @@ struct Window {
   std::vector<WindowAxis> axes;
 
   bool multiplies() const { return kind == WindowKind::kConvolution || kind == WindowKind::kTransposed; }
+  bool pools() const { return kind >= WindowKind::kMax; }
   int64_t taps() const;
   // "3x3".
   std::string KernelText() const;

@@ -282,22 +282,22 @@ Dims WindowStageEmitter::PositionsOf(const Phases& phases) const {
   return positions;
 }
 
-std::vector<std::string> WindowStageEmitter::PositionVectors(const Phases& phases) {
+std::vector<std::string> WindowStageEmitter::PositionVectors(const Phases& phases, int rank) {
   const Dims sizes = PositionsOf(phases);
   std::vector<std::string> vectors(window().axes.size());
   for (int a = tiling().tile_axis; a < spatial(); ++a) {
     const int position = a - tiling().tile_axis;
-    vectors[a] =
-        Vector(absl::StrCat("i_o", AxisName(a, spatial())), sizes[position], position + 1, tile_rank() + 1);
+    vectors[a] = Vector(absl::StrCat("i_o", AxisName(a, spatial())), sizes[position], position + 1, rank);
   }
   return vectors;
 }
 
 std::string WindowStageEmitter::ReadInput(const Phases& phases, const std::vector<std::string>& positions,
-                                          const std::vector<std::string>& taps, const std::string& channels) {
+                                          const std::vector<std::string>& taps, const std::string& channels,
+                                          int rank) {
   const bool contracts = window().multiplies();
   const int64_t lines = contracts ? tiling().channel_tile : stage().partition.tile;
-  std::vector<std::string> index = {Vector("i_c", lines, 0, tile_rank() + 1)};
+  std::vector<std::string> index = {Vector("i_c", lines, 0, rank)};
   if (contracts) index.push_back(channels);
   for (int a = 0; a < spatial(); ++a) {
     const WindowAxis& windows = window().axes[a];
@@ -321,10 +321,11 @@ std::string WindowStageEmitter::ReadInput(const Phases& phases, const std::vecto
   return absl::StrCat(input_, "[", absl::StrJoin(index, ", "), "]");
 }
 
-int WindowStageEmitter::OpenTapLoops(const Phases& phases, bool in_order, std::vector<std::string>* taps) {
+int WindowStageEmitter::OpenTapLoops(const Phases& phases, int axes, bool in_order,
+                                     std::vector<std::string>* taps) {
   int loops = 0;
   taps->assign(window().axes.size(), "");
-  for (int a = 0; a < spatial(); ++a) {
+  for (int a = 0; a < axes; ++a) {
     if (phases[a]->taps <= 1) continue;
     (*taps)[a] = tap_variables_[a];
     OpenLoop(tap_variables_[a], phases[a]->taps, in_order);

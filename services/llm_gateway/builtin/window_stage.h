@@ -57,12 +57,14 @@ class WindowStageEmitter : public StageEmitter {
   // Sizes of the tile axes for one choice.
   Dims PositionsOf(const Phases& phases) const;
   // Index vectors of those axes, by spatial axis.
-  std::vector<std::string> PositionVectors(const Phases& phases);
-  // `input[…]` at the taps `taps` (by spatial axis, empty for the only one) of channel tile `channels`.
+  std::vector<std::string> PositionVectors(const Phases& phases, int rank);
+  // `input[…]` at the taps `taps` (by spatial axis, empty for the only one) of channel tile `channels`, as a
+  // tile of `rank` axes.
   std::string ReadInput(const Phases& phases, const std::vector<std::string>& positions,
-                        const std::vector<std::string>& taps, const std::string& channels);
-  // Opens loops over the taps of one choice that has several along an axis; fills in their variables.
-  int OpenTapLoops(const Phases& phases, bool in_order, std::vector<std::string>* taps);
+                        const std::vector<std::string>& taps, const std::string& channels, int rank);
+  // Opens loops over the taps of one choice along the first `axes` spatial axes that have several; fills in
+  // their variables.
+  int OpenTapLoops(const Phases& phases, int axes, bool in_order, std::vector<std::string>* taps);
   // The number of a tap among all of them.
   std::string TapNumber(const Phases& phases, const std::vector<std::string>& taps) const;
   // Whether the result is one piece that lies in the tile as it is.

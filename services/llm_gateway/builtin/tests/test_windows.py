@@ -95,3 +95,22 @@ def test_what_follows_a_convolution_runs_on_its_tiles(writer: harness.Writer) ->
         nn.Sequential(nn.Conv2d(6, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5)),
         torch.randn(2, 6, 9, 10),
     )
+
+
+@pytest.mark.parametrize(
+    ("model", "shape"),
+    [
+        (nn.MaxPool1d(8, 1, 4, 3), (16, 20, 128)),
+        (nn.MaxPool2d(3, 2, 1, ceil_mode=True), (2, 6, 10, 11)),
+        (nn.MaxPool3d(3, 2, 1, 2), (2, 6, 16, 20, 20)),
+        (nn.AvgPool2d(3, 2, 1), (2, 6, 19, 10)),
+        (nn.AvgPool2d(3, 2, 1, count_include_pad=False), (2, 6, 19, 10)),
+        (nn.AvgPool2d(3, 2, 1, ceil_mode=True), (2, 6, 20, 10)),
+        (nn.AvgPool3d(3, 2, 1, divisor_override=5), (1, 6, 9, 8, 7)),
+        (nn.AdaptiveAvgPool2d((7, 6)), (2, 6, 10, 9)),
+        (nn.AdaptiveMaxPool1d(5), (2, 6, 12)),
+    ],
+    ids=str,
+)
+def test_poolings(writer: harness.Writer, model: nn.Module, shape: tuple[int, ...]) -> None:
+    check(writer, model, torch.randn(*shape))
