@@ -44,6 +44,7 @@ absl::StatusOr<orchestrator::v1::SubmitTaskRequest> MakeRequest(const SessionFla
   orchestrator::v1::SessionOptions* options = request.mutable_options();
   options->set_max_turns(flags.max_turns);
   options->set_trials(flags.trials);
+  if (flags.rigor == "high") options->set_rigor(verify::v1::RIGOR_HIGH);
   for (const uint64_t seed : flags.seeds) options->add_seeds(seed);
   options->set_optimize(flags.optimize);
   options->set_prompt_name(flags.prompt);

@@ -37,6 +37,7 @@ struct SessionFlags {
   std::string mode = "agent";
   int max_turns = 0;
   int trials = 0;
+  std::string rigor = "standard";
   std::vector<uint64_t> seeds;
   uint64_t weight_seed = 0;
   int level = 0;

@@ -12,6 +12,7 @@
 #include "services/nkictl/commands.h"
 #include "services/nkictl/interrupt.h"
 #include "services/nkictl/profile.h"
+#include "services/nkictl/verify_kernel.h"
 
 namespace nkiagent::nkictl {
 namespace {
@@ -30,6 +31,12 @@ void AddSessionFlags(CLI::App* command, SessionFlags* flags) {
       ->check(CLI::Range(0, 100));
   command->add_option("--trials", flags->trials, "Trials of each verification; 0: 3")
       ->check(CLI::Range(0, 64));
+  command
+      ->add_option("--rigor", flags->rigor,
+                   "How hard kernels are tried; high: also on large, tiny, signed, constant, permuted, NaN "
+                   "and infinite inputs")
+      ->check(CLI::IsMember({"standard", "high"}))
+      ->capture_default_str();
   command->add_option("--seed", flags->seeds, "Seeds of the trials' inputs, as many as there are trials");
   command->add_option("--weight-seed", flags->weight_seed, "Seed of the module's weights");
   command->add_option("--level", flags->level, "Level of the task, for counts")->check(CLI::Range(0, 3));
@@ -146,6 +153,23 @@ int Main(int argc, char** argv) {
   profile->add_option("--verify-server", profile_flags.verify_server,
                       "A running verify-service, for --task; a local one by default");
 
+  VerifyKernelFlags verify_flags;
+  CLI::App* verify = app.add_subcommand("verify", "Is this kernel right for this module?");
+  verify->add_option("TASK", verify_flags.task, "KernelBench-style file");
+  verify->add_option("KERNEL", verify_flags.kernel, "File with the function nki_kernel");
+  verify->add_option("--batch", verify_flags.batch,
+                     "Instead: JSON lines with id, task, kernel or kernel_source, atol, rtol, trials, seeds, "
+                     "rigor; - is standard input");
+  verify->add_option("--atol", verify_flags.atol, "Absolute tolerance")->check(CLI::NonNegativeNumber);
+  verify->add_option("--rtol", verify_flags.rtol, "Relative tolerance")->check(CLI::NonNegativeNumber);
+  verify->add_option("--trials", verify_flags.trials, "Trials; 0: 3")->check(CLI::Range(0, 64));
+  verify->add_option("--seed", verify_flags.seeds,
+                     "Seeds of the trials' inputs, as many as there are trials");
+  verify->add_option("--weight-seed", verify_flags.weight_seed, "Seed of the module's weights");
+  verify->add_option("--rigor", verify_flags.rigor, "How hard the kernel is tried")
+      ->check(CLI::IsMember({"standard", "high"}))
+      ->capture_default_str();
+
   CLI::App* up = app.add_subcommand("up", "Run the four services here until Ctrl-C");
 
   // Here for --help; main() has seen to it.
@@ -173,6 +197,7 @@ int Main(int argc, char** argv) {
   if (cancel->parsed()) exit_code = Cancel(environment, session_id, reason);
   if (demo->parsed()) exit_code = Demo(environment, demo_flags);
   if (profile->parsed()) exit_code = Profile(environment, profile_flags);
+  if (verify->parsed()) exit_code = VerifyKernel(environment, verify_flags);
   if (up->parsed()) {
     environment.cluster.ports = kUpPorts;
     environment.cluster.metrics_ports = kUpMetricsPorts;

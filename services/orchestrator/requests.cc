@@ -76,6 +76,9 @@ absl::Status CheckOptions(const v1::SessionOptions& options, const RequestLimits
     return absl::InvalidArgumentError(absl::StrCat("options.trials is ", options.trials(),
                                                    "; 0 (default) to ", kMaxTrials, " are allowed"));
   }
+  if (!verify::v1::Rigor_IsValid(options.rigor())) {
+    return absl::InvalidArgumentError(absl::StrCat("options.rigor is ", options.rigor(), ", which is none"));
+  }
   const int trials = options.trials() == 0 ? kDefaultTrials : options.trials();
   if (options.seeds_size() != 0 && options.seeds_size() != trials) {
     return absl::InvalidArgumentError(

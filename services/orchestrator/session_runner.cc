@@ -277,6 +277,7 @@ class Runner {
     request.set_program_bytes(*std::move(program));
     request.set_trials(options.trials());
     *request.mutable_seeds() = options.seeds();
+    request.set_rigor(options.rigor());
     if (options.has_tolerance()) *request.mutable_tolerance() = options.tolerance();
     absl::StatusOr<verify::v1::VerifyResponse> response = backends_.Verify(call, request);
     if (!response.ok()) return Note("verify", response.status());

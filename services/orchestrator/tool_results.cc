@@ -177,6 +177,30 @@ std::string DescribeCompile(const compile::v1::CompileResult& result) {
   return Bounded(text);
 }
 
+namespace {
+
+// "constant rows" for INPUT_FAMILY_CONSTANT_ROWS.
+std::string FamilyName(verify::v1::InputFamily family) {
+  const std::string name = verify::v1::InputFamily_Name(family).substr(sizeof("INPUT_FAMILY_") - 1);
+  return absl::StrReplaceAll(absl::AsciiStrToLower(name), {{"_", " "}});
+}
+
+// One line for the families that passed, one for each of the others.
+void AppendFamilies(const Verdict& verdict, std::string* text) {
+  std::vector<std::string> passed;
+  for (const verify::v1::FamilyResult& result : verdict.families())
+    if (result.passed()) passed.push_back(FamilyName(result.family()));
+  if (!passed.empty()) absl::StrAppend(text, "  inputs that pass: ", absl::StrJoin(passed, ", "), "\n");
+  for (const verify::v1::FamilyResult& result : verdict.families()) {
+    if (result.passed()) continue;
+    absl::StrAppend(text, "  ", FamilyName(result.family()), " inputs: ",
+                    result.skipped().empty() ? result.message() : "not tried: " + OneLine(result.skipped()),
+                    "\n");
+  }
+}
+
+}  // namespace
+
 std::string DescribeVerdict(const Verdict& verdict) {
   std::string text;
   int passed = 0;
@@ -186,6 +210,7 @@ std::string DescribeVerdict(const Verdict& verdict) {
   if (verdict.passed()) {
     text = absl::StrCat("verified: PASS, ", passed, " of ", verdict.trials_size(), " trials within ",
                         tolerance, "\n");
+    AppendFamilies(verdict, &text);
     return text;
   }
   text =
@@ -193,10 +218,13 @@ std::string DescribeVerdict(const Verdict& verdict) {
   if (verdict.line() > 0) absl::StrAppend(&text, "  at line ", verdict.line(), " of the kernel\n");
   AppendSpecs("expected", verdict.expected_specs(), &text);
   AppendSpecs("kernel has", verdict.actual_specs(), &text);
+  AppendFamilies(verdict, &text);
   for (const TrialResult& trial : verdict.trials()) {
     if (trial.passed()) continue;
     // One failing trial tells what the others would repeat.
-    absl::StrAppend(&text, "  trial with seed ", trial.seed(), ", ", tolerance, ":\n");
+    const std::string inputs =
+        trial.family() > verify::v1::INPUT_FAMILY_DRAWN ? FamilyName(trial.family()) + " inputs, " : "";
+    absl::StrAppend(&text, "  trial with seed ", trial.seed(), ", ", inputs, tolerance, ":\n");
     for (const OutputComparison& output : trial.outputs()) {
       if (!output.passed()) AppendOutput(output, &text);
     }

@@ -84,7 +84,7 @@ class Sampler {
 }  // namespace
 
 Comparison Compare(nki::isa::DType type, absl::Span<const uint8_t> expected, absl::Span<const uint8_t> actual,
-                   double atol, double rtol) {
+                   double atol, double rtol, NanRule nan) {
   const size_t width = static_cast<size_t>(nki::isa::SizeOf(type));
   if (expected.size() != actual.size() || expected.size() % width != 0) {
     fprintf(stderr, "Compare: %zu and %zu bytes of elements of %zu\n", expected.size(), actual.size(), width);
@@ -113,6 +113,7 @@ Comparison Compare(nki::isa::DType type, absl::Span<const uint8_t> expected, abs
         if (e[i] != 0) result.max_rel_error = std::max(result.max_rel_error, error / std::abs(e[i]));
       }
       if (Passes(e[i], a[i], atol, rtol)) continue;
+      if (nan == NanRule::kPassesWhereExpected && std::isnan(e[i]) && std::isnan(a[i])) continue;
       ++result.mismatched;
       const Mismatch mismatch = MakeMismatch(static_cast<int64_t>(begin + i), e[i], a[i]);
       if (!result.first.has_value()) result.first = mismatch;

@@ -2,7 +2,8 @@
 // no processes, no protos, no state.
 //
 // The measure is that of torch.allclose with equal_nan=False: an element passes if |actual - expected| <=
-// atol + rtol * |expected|; NaN on either side fails; infinities pass only if both sides have the same.
+// atol + rtol * |expected|; NaN on either side fails, but for inputs that hold NaN or infinities, where NaN
+// must stand exactly where it is expected; infinities pass only if both sides have the same.
 // Elements are decoded exactly and compared in double precision, so that the comparison itself adds no
 // rounding (torch rounds to the tensor's own type).
 #ifndef SERVICES_VERIFY_COMPARE_H_
@@ -28,6 +29,9 @@ struct Mismatch {
   double abs_error = 0;  // Infinity where either side is not finite.
 };
 
+// Whether NaN passes where NaN is expected.
+enum class NanRule { kFails, kPassesWhereExpected };
+
 struct Comparison {
   bool within_tolerance = false;
   int64_t total = 0;
@@ -49,7 +53,7 @@ struct Comparison {
 // Both spans hold the same whole number of elements of `type`; CHECK-fails otherwise, since sizes are ours to
 // check before.
 Comparison Compare(nki::isa::DType type, absl::Span<const uint8_t> expected, absl::Span<const uint8_t> actual,
-                   double atol, double rtol);
+                   double atol, double rtol, NanRule nan = NanRule::kFails);
 
 // Row-major position to one index for each dimension.
 std::vector<int64_t> Unravel(int64_t index, absl::Span<const int64_t> dims);

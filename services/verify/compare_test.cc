@@ -39,6 +39,20 @@ TEST(Compare, EqualTensorsPass) {
   EXPECT_FALSE(result.first.has_value());
 }
 
+TEST(Compare, NanPassesOnlyWhereItIsExpectedAndOnlyIfAskedFor) {
+  const auto compare = [](const std::vector<float>& expected, const std::vector<float>& actual) {
+    const auto bytes = [](const std::vector<float>& v) {
+      return absl::MakeConstSpan(reinterpret_cast<const uint8_t*>(v.data()), v.size() * sizeof(float));
+    };
+    return Compare(DType::kFloat32, bytes(expected), bytes(actual), 1e-3, 1e-3,
+                   NanRule::kPassesWhereExpected);
+  };
+  EXPECT_TRUE(compare({1, kNan, kInf}, {1, kNan, kInf}).within_tolerance);
+  EXPECT_FALSE(CompareFloats({1, kNan, kInf}, {1, kNan, kInf}).within_tolerance);
+  EXPECT_EQ(compare({1, kNan, 2}, {1, 3, kNan}).mismatched, 2);
+  EXPECT_EQ(compare({kInf, kNan}, {-kInf, kInf}).mismatched, 2);
+}
+
 TEST(Compare, TheBoundIsAtolPlusRtolTimesExpected) {
   // 0.25 and 0.125 are exact in binary: the bound at expected 8 is 0.25 + 0.125 * 8 = 1.25.
   EXPECT_TRUE(CompareFloats({8}, {9.25F}, 0.25, 0.125).within_tolerance);

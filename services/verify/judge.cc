@@ -7,6 +7,7 @@
 #include "absl/strings/str_format.h"
 #include "services/verify/compare.h"
 #include "services/verify/element_types.h"
+#include "services/verify/rigor.h"
 #include "services/worker/outcome_proto.h"
 
 namespace nkiagent::verify {
@@ -64,10 +65,11 @@ void SetMismatch(const Mismatch& mismatch, const TensorSpec& spec, v1::ElementMi
 
 v1::OutputComparison CompareOutput(const TensorSpec& spec, absl::Span<const uint8_t> expected,
                                    absl::Span<const uint8_t> actual, const nki::exec::OutputReport& report,
-                                   const common::v1::Tolerance& tolerance) {
+                                   const common::v1::Tolerance& tolerance, NanRule nan) {
   const Comparison result =
-      Compare(*ToIsa(spec.dtype()), expected, actual, tolerance.atol(), tolerance.rtol());
+      Compare(*ToIsa(spec.dtype()), expected, actual, tolerance.atol(), tolerance.rtol(), nan);
   v1::OutputComparison proto;
+  proto.set_atol(tolerance.atol());
   proto.set_name(spec.name());
   // A count from a process that ran the program can only make things worse for it.
   const int64_t unwritten = std::clamp<int64_t>(report.unwritten_elements, 0, result.total);
@@ -99,10 +101,41 @@ v1::VerdictReason ReasonOf(const v1::TrialResult& trial) {
   using Output = v1::OutputComparison;
   if (any([](const Output& o) { return o.unwritten_elements() > 0; }))
     return v1::VERDICT_REASON_UNWRITTEN_ELEMENTS;
-  if (any([](const Output& o) { return o.actual_nan_count() > 0; })) return v1::VERDICT_REASON_NAN;
+  if (any([](const Output& o) { return !o.passed() && o.actual_nan_count() > o.expected_nan_count(); }))
+    return v1::VERDICT_REASON_NAN;
   if (any([](const Output& o) { return !o.passed(); })) return v1::VERDICT_REASON_MISMATCH;
   return v1::VERDICT_REASON_PASSED;
 }
+
+// The scales of a task's outputs for drawn inputs, against which those of other families are held.
+class Scales {
+ public:
+  Scales(const v1::TaskFacts& facts, absl::Span<const TrialDataPtr> trials)
+      : facts_(facts), drawn_(static_cast<size_t>(facts.outputs_size())) {
+    needed_ = std::any_of(trials.begin(), trials.end(),
+                          [](const TrialDataPtr& trial) { return trial->family != v1::INPUT_FAMILY_DRAWN; });
+  }
+
+  // The tolerance for an output of a trial. Trials of drawn inputs come first.
+  common::v1::Tolerance ToleranceFor(const TrialData& trial, int output, absl::Span<const uint8_t> expected,
+                                     const common::v1::Tolerance& tolerance) {
+    if (!needed_) return tolerance;
+    const auto slot = static_cast<size_t>(output);
+    const double rms = RootMeanSquare(facts_.outputs(output).dtype(), expected);
+    if (trial.family == v1::INPUT_FAMILY_DRAWN) {
+      drawn_[slot] = std::max(drawn_[slot], rms);
+      return tolerance;
+    }
+    common::v1::Tolerance scaled = tolerance;
+    scaled.set_atol(FamilyAtol(tolerance.atol(), trial.family, drawn_[slot], rms, trial.sensitivity[slot]));
+    return scaled;
+  }
+
+ private:
+  const v1::TaskFacts& facts_;
+  bool needed_ = false;
+  std::vector<double> drawn_;  // Root mean square of each output.
+};
 
 // What a failing trial shows, from its first failing output.
 std::string FailureText(const v1::TrialResult& trial, v1::VerdictReason reason) {
@@ -114,7 +147,7 @@ std::string FailureText(const v1::TrialResult& trial, v1::VerdictReason reason) 
         return absl::StrCat(output.unwritten_elements(), " of ", output.total_elements(), " elements of ",
                             output.name(), " were never written");
       case v1::VERDICT_REASON_NAN:
-        if (output.actual_nan_count() == 0) continue;
+        if (output.actual_nan_count() <= output.expected_nan_count()) continue;
         return absl::StrCat(output.actual_nan_count(), " of ", output.total_elements(), " elements of ",
                             output.name(), " are NaN");
       default:
@@ -223,10 +256,12 @@ absl::Status JudgeExecution(const TaskData& data, absl::Span<const TrialDataPtr>
   int failed = 0;
   double max_abs_error = 0;
   std::string failure;
+  Scales scales(data.facts, trials);
   for (size_t i = 0; i < execution.reports.size(); ++i) {
     const TrialReport& report = execution.reports[i];
     v1::TrialResult* trial = verdict.add_trials();
     trial->set_seed(trials[i]->seed);
+    trial->set_family(trials[i]->family);
     *trial->mutable_execute_time() = worker::ToProto(report.time);
     *trial->mutable_reference_time() = worker::ToProto(trials[i]->reference_time);
     *trial->mutable_sandbox() = worker::ToProto(execution.outcome);
@@ -244,7 +279,9 @@ absl::Status JudgeExecution(const TaskData& data, absl::Span<const TrialDataPtr>
       const auto expected = sandbox::ViewSlot(reference->bytes(), trials[i]->expected_slots[slot]);
       const auto actual = sandbox::ViewSlot(execution.outputs[i].bytes(), execution.output_slots[slot]);
       *trial->add_outputs() =
-          CompareOutput(data.facts.outputs(k), *expected, *actual, report.outputs[slot], verdict.tolerance());
+          CompareOutput(data.facts.outputs(k), *expected, *actual, report.outputs[slot],
+                        scales.ToleranceFor(*trials[i], k, *expected, verdict.tolerance()),
+                        MayHoldNan(trials[i]->family) ? NanRule::kPassesWhereExpected : NanRule::kFails);
       max_abs_error = std::max(max_abs_error, trial->outputs(k).max_abs_error());
     }
     const v1::VerdictReason reason = ReasonOf(*trial);
@@ -253,6 +290,8 @@ absl::Status JudgeExecution(const TaskData& data, absl::Span<const TrialDataPtr>
     if (failed++ == 0) {
       verdict.set_reason(reason);
       failure = FailureText(*trial, reason);
+      if (trial->family() != v1::INPUT_FAMILY_DRAWN)
+        absl::StrAppend(&failure, " for ", FamilyName(trial->family()), " inputs");
     }
     if (!all_trials) break;
   }

@@ -1,6 +1,7 @@
 #include "services/verify/reference_protocol.h"
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <utility>
@@ -9,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "services/verify/element_types.h"
+#include "services/verify/rigor.h"
 #include "services/worker/outcome_proto.h"
 
 namespace nkiagent::verify {
@@ -224,9 +226,12 @@ std::string DescribeRequestJson(const common::v1::Task& task) {
 }
 
 std::string RunRequestJson(const common::v1::Task& task, const TaskData& data,
-                           absl::Span<const uint64_t> seeds) {
+                           absl::Span<const TrialPlan> plans) {
   json request = RequestJson("run", task);
-  request["seeds"] = seeds;
+  json trials = json::array();
+  for (const TrialPlan& plan : plans)
+    trials.push_back({{"seed", plan.seed}, {"family", FamilyName(plan.family)}});
+  request["trials"] = std::move(trials);
   const auto specs = [](const auto& list) {
     json result = json::array();
     for (const TensorSpec& spec : list) {
@@ -259,7 +264,7 @@ absl::StatusOr<OrProblem<DescribeReply>> ParseDescribeReply(absl::string_view te
 }
 
 absl::StatusOr<OrProblem<std::vector<TrialReply>>> ParseRunReply(absl::string_view text, const TaskData& data,
-                                                                 size_t seeds) {
+                                                                 absl::Span<const TrialPlan> plans) {
   return Guarded([&]() -> OrProblem<std::vector<TrialReply>> {
     const json reply = json::parse(text);
     if (reply.contains("problem")) return ParseProblem(reply.at("problem"));
@@ -269,10 +274,25 @@ absl::StatusOr<OrProblem<std::vector<TrialReply>>> ParseRunReply(absl::string_vi
       const auto layout = sandbox::LayOutArena(sizes, UINT64_MAX / 2);
       return layout.ok() ? layout->size_bytes : 0;
     };
-    Require(reply.at("trials").size() == seeds, "another number of trials than of seeds");
+    Require(reply.at("trials").size() == plans.size(), "another number of trials than were asked for");
     std::vector<TrialReply> trials;
     for (const json& value : reply.at("trials")) {
       TrialReply trial;
+      const bool drawn = plans[trials.size()].family == v1::INPUT_FAMILY_DRAWN;
+      if (value.contains("skipped")) {
+        Require(!drawn, "drawn inputs were skipped");
+        trial.skipped = CleanText(value.at("skipped").get<std::string>(), kMaxMessageBytes);
+        Require(!trial.skipped.empty(), "a trial was skipped without a reason");
+        trials.push_back(std::move(trial));
+        continue;
+      }
+      if (!drawn) {
+        trial.sensitivity = value.at("sensitivity").get<std::vector<double>>();
+        Require(trial.sensitivity.size() == output_sizes.size(),
+                "another number of sensitivities than of outputs");
+        for (const double moved : trial.sensitivity)
+          Require(std::isfinite(moved) && moved >= 0, "a sensitivity is no distance");
+      }
       trial.input_slots = ParseSlots(value.at("input_slots"), input_sizes, end(input_sizes));
       trial.expected_slots = ParseSlots(value.at("output_slots"), output_sizes, end(output_sizes));
       const auto time = ParseSeconds(value.at("reference_time_s"));

@@ -18,7 +18,7 @@ namespace nkiagent::verify {
 
 std::string DescribeRequestJson(const common::v1::Task& task);
 std::string RunRequestJson(const common::v1::Task& task, const TaskData& data,
-                           absl::Span<const uint64_t> seeds);
+                           absl::Span<const TrialPlan> plans);
 
 struct DescribeReply {
   v1::TaskFacts facts;
@@ -29,13 +29,18 @@ struct DescribeReply {
 absl::StatusOr<OrProblem<DescribeReply>> ParseDescribeReply(absl::string_view reply, uint64_t arena_bytes);
 
 struct TrialReply {
+  // Not empty: the family can't be tried, and nothing else is set.
+  std::string skipped;
+  // For each output; empty for drawn inputs.
+  std::vector<double> sensitivity;
   std::vector<sandbox::ArenaSlot> input_slots;
   std::vector<sandbox::ArenaSlot> expected_slots;
   absl::Duration reference_time;
 };
-// One entry for each seed, with slots of exactly the sizes that `facts` say.
+// One entry for each plan, with slots of exactly the sizes that `facts` say.
 absl::StatusOr<OrProblem<std::vector<TrialReply>>> ParseRunReply(absl::string_view reply,
-                                                                 const TaskData& data, size_t seeds);
+                                                                 const TaskData& data,
+                                                                 absl::Span<const TrialPlan> plans);
 
 // Bytes of each input, of each output.
 std::vector<uint64_t> InputSizes(const TaskData& data);

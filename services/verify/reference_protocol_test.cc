@@ -135,16 +135,41 @@ TEST(ParseRunReply, SlotsAreExactlyThoseOfTheFacts) {
   const TaskData data = Described();
   const json slot = {{"offset", 0}, {"size_bytes", 128}};
   const json trial = {{"input_slots", {slot}}, {"output_slots", {slot}}, {"reference_time_s", 0.001}};
-  auto good = ParseRunReply(json{{"trials", {trial, trial}}}.dump(), data, 2);
+  const std::vector<TrialPlan> one = {{1, v1::INPUT_FAMILY_DRAWN}};
+  const std::vector<TrialPlan> two = {{1, v1::INPUT_FAMILY_DRAWN}, {2, v1::INPUT_FAMILY_DRAWN}};
+  auto good = ParseRunReply(json{{"trials", {trial, trial}}}.dump(), data, two);
   ASSERT_TRUE(good.ok()) << good.status();
   EXPECT_EQ(std::get<std::vector<TrialReply>>(*good)[1].input_slots[0].size_bytes, 128u);
-  EXPECT_FALSE(ParseRunReply(json{{"trials", {trial}}}.dump(), data, 2).ok());
+  EXPECT_FALSE(ParseRunReply(json{{"trials", {trial}}}.dump(), data, two).ok());
   json bent = trial;
   bent["output_slots"][0]["size_bytes"] = 256;
-  EXPECT_FALSE(ParseRunReply(json{{"trials", {bent}}}.dump(), data, 1).ok());
+  EXPECT_FALSE(ParseRunReply(json{{"trials", {bent}}}.dump(), data, one).ok());
   bent = trial;
   bent["input_slots"][0]["offset"] = 64;
-  EXPECT_FALSE(ParseRunReply(json{{"trials", {bent}}}.dump(), data, 1).ok());
+  EXPECT_FALSE(ParseRunReply(json{{"trials", {bent}}}.dump(), data, one).ok());
+}
+
+TEST(ParseRunReply, OnlyFamiliesAreSkippedAndAllOthersTellTheirSensitivity) {
+  const TaskData data = Described();
+  const std::vector<TrialPlan> drawn = {{1, v1::INPUT_FAMILY_DRAWN}};
+  const std::vector<TrialPlan> large = {{1, v1::INPUT_FAMILY_LARGE}};
+  const auto parse = [&](const json& trial, const std::vector<TrialPlan>& plans) {
+    return ParseRunReply(json{{"trials", {trial}}}.dump(), data, plans);
+  };
+  auto skipped = parse({{"skipped", "forward raised"}}, large);
+  ASSERT_TRUE(skipped.ok()) << skipped.status();
+  EXPECT_EQ(std::get<std::vector<TrialReply>>(*skipped)[0].skipped, "forward raised");
+  EXPECT_FALSE(parse({{"skipped", "forward raised"}}, drawn).ok());
+  EXPECT_FALSE(parse({{"skipped", ""}}, large).ok());
+  const json slot = {{"offset", 0}, {"size_bytes", 128}};
+  json trial = {{"input_slots", {slot}}, {"output_slots", {slot}}, {"reference_time_s", 0.001}};
+  EXPECT_FALSE(parse(trial, large).ok());
+  trial["sensitivity"] = {0.5};
+  EXPECT_TRUE(parse(trial, large).ok());
+  trial["sensitivity"] = {-0.5};
+  EXPECT_FALSE(parse(trial, large).ok());
+  trial["sensitivity"] = {0.5, 0.5};
+  EXPECT_FALSE(parse(trial, large).ok());
 }
 
 TEST(RunRequestJson, SaysWhatTheTensorsAreInTheReference) {
@@ -153,8 +178,10 @@ TEST(RunRequestJson, SaysWhatTheTensorsAreInTheReference) {
   task.set_weight_seed(9);
   TaskData data = Described();
   data.facts.mutable_arguments(0)->set_reference_dtype(common::v1::DATA_TYPE_INT64);
-  const json request = json::parse(RunRequestJson(task, data, {1, UINT64_MAX}));
-  EXPECT_EQ(request["seeds"], (json{1, UINT64_MAX}));
+  const std::vector<TrialPlan> plans = {{1, v1::INPUT_FAMILY_DRAWN}, {UINT64_MAX, v1::INPUT_FAMILY_TINY}};
+  const json request = json::parse(RunRequestJson(task, data, plans));
+  EXPECT_EQ(request["trials"][0], (json{{"seed", 1}, {"family", "drawn"}}));
+  EXPECT_EQ(request["trials"][1], (json{{"seed", UINT64_MAX}, {"family", "tiny"}}));
   EXPECT_EQ(request["arguments"][0]["reference_dtype"], "int64");
   EXPECT_EQ(request["weight_seed"], 9);
   EXPECT_EQ(request["slots"][0]["size_bytes"], 32);

@@ -114,23 +114,24 @@ absl::StatusOr<OrProblem<TaskDataPtr>> ReferenceRole::Describe(const rpc::CallCo
   return TaskDataPtr(std::move(data));
 }
 
-absl::StatusOr<OrProblem<std::vector<TrialDataPtr>>> ReferenceRole::RunSeeds(
+absl::StatusOr<OrProblem<std::vector<TrialDataPtr>>> ReferenceRole::RunTrials(
     const rpc::CallContext& call, const common::v1::Task& task, const TaskData& data,
-    absl::Span<const uint64_t> seeds) {
+    absl::Span<const TrialPlan> plans) {
   const uint64_t max_bytes = static_cast<uint64_t>(options_.max_tensor_bytes);
   const auto inputs = sandbox::LayOutArena(InputSizes(data), max_bytes);
   const auto outputs = sandbox::LayOutArena(OutputSizes(data.facts), max_bytes);
   if (!inputs.ok()) return TooLarge(inputs.status());
   if (!outputs.ok()) return TooLarge(outputs.status());
 
-  const std::string payload = RunRequestJson(task, data, seeds);
+  const std::string payload = RunRequestJson(task, data, plans);
   sandbox::Request request = MakeRequest(call);
   request.payload = payload;
   request.fds = {data.parameters.fd()};
   std::vector<std::shared_ptr<TrialData>> trials;
-  for (const uint64_t seed : seeds) {
+  for (const TrialPlan& plan : plans) {
     auto trial = std::make_shared<TrialData>();
-    trial->seed = seed;
+    trial->seed = plan.seed;
+    trial->family = plan.family;
     absl::StatusOr<SharedMemory> input_arena = SharedMemory::Create("inputs", inputs->size_bytes);
     if (!input_arena.ok()) return input_arena.status();
     absl::StatusOr<SharedMemory> expected_arena = SharedMemory::Create("expected", outputs->size_bytes);
@@ -145,8 +146,7 @@ absl::StatusOr<OrProblem<std::vector<TrialDataPtr>>> ReferenceRole::RunSeeds(
   absl::StatusOr<sandbox::Outcome> outcome = run_(request, call);
   if (!outcome.ok()) return outcome.status();
   if (!outcome->ok()) return ProblemOf(*outcome);
-  absl::StatusOr<OrProblem<std::vector<TrialReply>>> reply =
-      ParseRunReply(outcome->reply, data, seeds.size());
+  absl::StatusOr<OrProblem<std::vector<TrialReply>>> reply = ParseRunReply(outcome->reply, data, plans);
   if (!reply.ok()) return BadAnswer(*outcome, reply.status());
   if (auto* problem = std::get_if<v1::TaskProblem>(&*reply)) return std::move(*problem);
   auto& replies = std::get<std::vector<TrialReply>>(*reply);
@@ -158,6 +158,8 @@ absl::StatusOr<OrProblem<std::vector<TrialDataPtr>>> ReferenceRole::RunSeeds(
     }
     if (absl::Status mapped = trial.expected.Map(SharedMemory::Access::kReadOnly); !mapped.ok())
       return mapped;
+    trial.skipped = std::move(replies[i].skipped);
+    trial.sensitivity = std::move(replies[i].sensitivity);
     trial.input_slots = std::move(replies[i].input_slots);
     trial.expected_slots = std::move(replies[i].expected_slots);
     trial.reference_time = replies[i].reference_time;

@@ -38,11 +38,12 @@ class ReferenceRole {
   // those of WarmParent::Run.
   absl::StatusOr<OrProblem<TaskDataPtr>> Describe(const rpc::CallContext& call, const common::v1::Task& task);
 
-  // Inputs and expected outputs for each seed, in one child.
-  absl::StatusOr<OrProblem<std::vector<TrialDataPtr>>> RunSeeds(const rpc::CallContext& call,
-                                                                const common::v1::Task& task,
-                                                                const TaskData& data,
-                                                                absl::Span<const uint64_t> seeds);
+  // Inputs and expected outputs for each plan, in one child. Families that can't be tried come back as
+  // skipped.
+  absl::StatusOr<OrProblem<std::vector<TrialDataPtr>>> RunTrials(const rpc::CallContext& call,
+                                                                 const common::v1::Task& task,
+                                                                 const TaskData& data,
+                                                                 absl::Span<const TrialPlan> plans);
 
  private:
   sandbox::Request MakeRequest(const rpc::CallContext& call) const;

@@ -51,8 +51,19 @@ struct TaskData {
   int64_t bytes = 0;
 };
 
+// A trial as it is asked for.
+struct TrialPlan {
+  uint64_t seed = 0;
+  v1::InputFamily family = v1::INPUT_FAMILY_DRAWN;
+};
+
 struct TrialData {
   uint64_t seed = 0;
+  v1::InputFamily family = v1::INPUT_FAMILY_DRAWN;
+  // Why this family says nothing about the task; everything below is empty then.
+  std::string skipped;
+  // For other families than the drawn: by how much a rounding of the inputs moves each output.
+  std::vector<double> sensitivity;
   // Sealed, and not mapped: what the cache holds counts for nothing in this process's memory.
   sandbox::SharedMemory inputs;
   sandbox::SharedMemory expected;

@@ -1,6 +1,7 @@
 #include "services/verify/verifier.h"
 
 #include <algorithm>
+#include <iterator>
 #include <optional>
 #include <utility>
 
@@ -11,6 +12,7 @@
 #include "common/storage/content_hash.h"
 #include "services/compile/analysis.h"
 #include "services/verify/judge.h"
+#include "services/verify/rigor.h"
 #include "services/worker/outcome_proto.h"
 
 namespace nkiagent::verify {
@@ -43,6 +45,9 @@ absl::Status ValidateVerify(const v1::VerifyRequest& request) {
   if (request.trials() < 0 || request.trials() > kMaxTrials) {
     return absl::InvalidArgumentError(
         absl::StrCat("trials is ", request.trials(), ", outside 0..", kMaxTrials));
+  }
+  if (!v1::Rigor_IsValid(request.rigor())) {
+    return absl::InvalidArgumentError(absl::StrCat("rigor is ", request.rigor(), ", which is none"));
   }
   const int trials = request.trials() == 0 ? kDefaultTrials : request.trials();
   if (request.seeds_size() != 0 && request.seeds_size() != trials) {
@@ -154,17 +159,20 @@ std::vector<uint64_t> Verifier::Seeds(const v1::VerifyRequest& request) {
 absl::StatusOr<OrProblem<std::vector<TrialDataPtr>>> Verifier::Trials(const rpc::CallContext& call,
                                                                       const common::v1::Task& task,
                                                                       const TaskData& data,
-                                                                      absl::Span<const uint64_t> seeds,
+                                                                      absl::Span<const TrialPlan> plans,
                                                                       bool keep, v1::Verdict& verdict) {
-  const auto key = [&verdict](uint64_t seed) { return absl::StrCat(verdict.task_hash(), "/", seed); };
-  std::vector<TrialDataPtr> trials(seeds.size());
-  std::vector<uint64_t> missing;
+  const auto key = [&verdict](const TrialPlan& plan) {
+    return absl::StrCat(verdict.task_hash(), "/", plan.seed, "/", FamilyName(plan.family));
+  };
+  std::vector<TrialDataPtr> trials(plans.size());
+  std::vector<TrialPlan> missing;
   std::vector<uint64_t> found;
-  for (size_t i = 0; i < seeds.size(); ++i) {
-    trials[i] = trials_.Get(key(seeds[i]));
+  for (size_t i = 0; i < plans.size(); ++i) {
+    trials[i] = trials_.Get(key(plans[i]));
     const bool hit = trials[i] != nullptr;
     metrics_.cache_lookups_total.Add({{"cache", "trial"}, {"result", hit ? "hit" : "miss"}}).Increment();
-    (hit ? found : missing).push_back(seeds[i]);
+    if (!hit) missing.push_back(plans[i]);
+    if (hit && plans[i].family == v1::INPUT_FAMILY_DRAWN) found.push_back(plans[i].seed);
   }
   if (!found.empty()) {
     verdict.add_evidence(
@@ -172,15 +180,15 @@ absl::StatusOr<OrProblem<std::vector<TrialDataPtr>>> Verifier::Trials(const rpc:
   }
   if (missing.empty()) return trials;
   const absl::Time start = absl::Now();
-  absl::StatusOr<OrProblem<std::vector<TrialDataPtr>>> run = reference_.RunSeeds(call, task, data, missing);
+  absl::StatusOr<OrProblem<std::vector<TrialDataPtr>>> run = reference_.RunTrials(call, task, data, missing);
   if (!run.ok()) return run.status();
   ObservePhase("reference", start);
   if (std::holds_alternative<v1::TaskProblem>(*run)) return run;
   size_t next = 0;
-  for (size_t i = 0; i < seeds.size(); ++i) {
+  for (size_t i = 0; i < plans.size(); ++i) {
     if (trials[i] != nullptr) continue;
     trials[i] = std::get<std::vector<TrialDataPtr>>(*run)[next++];
-    if (keep) trials_.Put(key(seeds[i]), trials[i], trials[i]->bytes);
+    if (keep) trials_.Put(key(plans[i]), trials[i], trials[i]->bytes);
   }
   metrics_.cache_bytes.Add({{"cache", "trial"}}).Set(static_cast<double>(trials_.bytes()));
   return trials;
@@ -213,15 +221,20 @@ absl::Status Verifier::Judge(const rpc::CallContext& call, const v1::VerifyReque
   verdict.mutable_toolchain()->set_torch_version(data->facts.toolchain().torch_version());
   if (!ProgramFitsTask(*program, data->facts, verdict)) return absl::OkStatus();
 
-  const std::vector<uint64_t> seeds = Seeds(request);
+  const bool rigorous = request.rigor() == v1::RIGOR_HIGH;
+  verdict.set_rigor(rigorous ? v1::RIGOR_HIGH : v1::RIGOR_STANDARD);
+  const std::vector<TrialPlan> plans = PlanTrials(Seeds(request), request.rigor());
   absl::StatusOr<OrProblem<std::vector<TrialDataPtr>>> trials =
-      Trials(call, request.task(), *data, seeds, request.seeds_size() > 0, verdict);
+      Trials(call, request.task(), *data, plans, request.seeds_size() > 0, verdict);
   if (!trials.ok()) return trials.status();
   if (auto* problem = std::get_if<v1::TaskProblem>(&*trials)) {
     SetProblem(std::move(*problem), verdict);
     return absl::OkStatus();
   }
-  const auto& ready = std::get<std::vector<TrialDataPtr>>(*trials);
+  const auto& all = std::get<std::vector<TrialDataPtr>>(*trials);
+  std::vector<TrialDataPtr> ready;
+  std::copy_if(all.begin(), all.end(), std::back_inserter(ready),
+               [](const TrialDataPtr& trial) { return trial->skipped.empty(); });
   std::optional<absl::Duration> wall_limit;
   if (request.has_wall_limit()) {
     wall_limit =
@@ -232,10 +245,12 @@ absl::Status Verifier::Judge(const rpc::CallContext& call, const v1::VerifyReque
   if (!execution.ok()) return execution.status();
   ObservePhase("execute", execute_start);
   const absl::Time compare_start = absl::Now();
-  if (absl::Status judged = JudgeExecution(*data, ready, *execution, request.run_all_trials(), verdict);
+  if (absl::Status judged =
+          JudgeExecution(*data, ready, *execution, request.run_all_trials() || rigorous, verdict);
       !judged.ok()) {
     return judged;
   }
+  if (rigorous) SummarizeFamilies(all, verdict);
   ObservePhase("compare", compare_start);
   return absl::OkStatus();
 }

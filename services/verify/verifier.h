@@ -71,7 +71,7 @@ class Verifier {
   absl::StatusOr<OrProblem<std::vector<TrialDataPtr>>> Trials(const rpc::CallContext& call,
                                                               const common::v1::Task& task,
                                                               const TaskData& data,
-                                                              absl::Span<const uint64_t> seeds, bool keep,
+                                                              absl::Span<const TrialPlan> plans, bool keep,
                                                               v1::Verdict& verdict);
   absl::StatusOr<std::string> ProgramBytes(const v1::VerifyRequest& request);
   std::vector<uint64_t> Seeds(const v1::VerifyRequest& request);

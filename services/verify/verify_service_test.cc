@@ -285,6 +285,74 @@ TEST_F(VerifyServiceTest, NanFails) {
   EXPECT_EQ(verdict.trials(0).outputs(0).actual_nan_count(), 8192);
 }
 
+TEST_F(VerifyServiceTest, HighRigorTriesEachFamilyOfInputs) {
+  v1::VerifyRequest request = Request(Kernel());
+  request.set_rigor(v1::RIGOR_HIGH);
+  request.set_trials(2);
+  const v1::Verdict verdict = Judge(request);
+  EXPECT_TRUE(verdict.passed()) << verdict.message();
+  EXPECT_EQ(verdict.rigor(), v1::RIGOR_HIGH);
+  EXPECT_EQ(verdict.trials_size(), 2 + 8);
+  ASSERT_EQ(verdict.families_size(), 9);
+  for (const v1::FamilyResult& family : verdict.families()) {
+    EXPECT_TRUE(family.passed()) << family.ShortDebugString();
+  }
+  const v1::TrialResult& nan = verdict.trials(8);
+  EXPECT_EQ(nan.family(), v1::INPUT_FAMILY_NAN);
+  EXPECT_GT(nan.outputs(0).expected_nan_count(), 0);
+  EXPECT_EQ(nan.outputs(0).actual_nan_count(), nan.outputs(0).expected_nan_count());
+}
+
+TEST_F(VerifyServiceTest, HighRigorFindsWhatDrawnInputsDoNotShow) {
+  // No number drawn from a normal distribution reaches the bound.
+  const std::string source = TaskWith("return torch.clamp(x, max=100.0)", "[torch.randn(128, 64)]");
+  ProgramBuilder b("nki_kernel");
+  const auto x = b.Input("x", DType::kFloat32, {128, 64});
+  const auto y = b.Output("y", DType::kFloat32, {128, 64});
+  const auto t = b.Sbuf("t", DType::kFloat32, {128, 64});
+  b.Copy(b.Whole(t), b.Whole(x));
+  b.Copy(b.Whole(y), b.Whole(t));  // The bound is forgotten.
+  v1::VerifyRequest request = Request(nki::ir::Serialize(b.Build()), source);
+  EXPECT_TRUE(Judge(request).passed());
+  request.set_rigor(v1::RIGOR_HIGH);
+  const v1::Verdict verdict = Judge(request);
+  EXPECT_FALSE(verdict.passed());
+  EXPECT_EQ(verdict.reason(), v1::VERDICT_REASON_MISMATCH);
+  EXPECT_THAT(verdict.message(), HasSubstr("for large inputs"));
+  for (const v1::FamilyResult& family : verdict.families()) {
+    const bool wrong =
+        family.family() == v1::INPUT_FAMILY_LARGE || family.family() == v1::INPUT_FAMILY_INFINITE;
+    EXPECT_EQ(family.passed(), !wrong) << family.ShortDebugString();
+  }
+}
+
+TEST_F(VerifyServiceTest, FamiliesThatSayNothingAreSkippedAndTold) {
+  // A number below zero has no logarithm.
+  const std::string source = TaskWith("return torch.log(x) * 0 + x", "[torch.rand(128, 64) + 0.5]");
+  ProgramBuilder b("nki_kernel");
+  const auto x = b.Input("x", DType::kFloat32, {128, 64});
+  const auto y = b.Output("y", DType::kFloat32, {128, 64});
+  const auto t = b.Sbuf("t", DType::kFloat32, {128, 64});
+  b.Copy(b.Whole(t), b.Whole(x));
+  b.Copy(b.Whole(y), b.Whole(t));
+  v1::VerifyRequest request = Request(nki::ir::Serialize(b.Build()), source);
+  request.set_rigor(v1::RIGOR_HIGH);
+  const v1::Verdict verdict = Judge(request);
+  for (const v1::FamilyResult& family : verdict.families()) {
+    if (family.family() == v1::INPUT_FAMILY_NEGATIVE) {
+      EXPECT_THAT(family.skipped(), HasSubstr("NaN"));
+      EXPECT_FALSE(family.passed());
+    }
+    if (family.family() == v1::INPUT_FAMILY_TINY) {
+      EXPECT_TRUE(family.passed()) << verdict.message();
+    }
+  }
+  // log(inf) * 0 is NaN, which the kernel doesn't give.
+  EXPECT_FALSE(verdict.passed());
+  request.set_rigor(static_cast<v1::Rigor>(17));
+  EXPECT_EQ(Call(request).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
 TEST_F(VerifyServiceTest, OtherShapesTypesAndArgumentsAreNamed) {
   v1::Verdict verdict = Judge(Request(Kernel({.output_shape = {64, 64}})));
   EXPECT_EQ(verdict.reason(), v1::VERDICT_REASON_SHAPE_MISMATCH);

@@ -22,7 +22,7 @@ TILE_COLUMNS = 512
 
 @dataclass
 class Fake:
-    """One wrong result: `outputs` in the place of the right ones of these names. It passes if all of them pass."""
+    """One wrong result: `outputs` in the place of the right ones. It passes if all of them pass."""
 
     kind: str
     outputs: Outputs
@@ -124,7 +124,7 @@ def _equal(left: Outputs, right: Outputs) -> bool:
 
 
 def of_inputs(reference: Reference, inputs: list[Any], names: list[str], other: list[Any]) -> Iterator[Fake]:
-    """An input of another seed; an input whose last tile is not read (as zeros), unless nothing depends on it."""
+    """An input of another seed; an input whose last tile is read as zeros, unless nothing depends on it."""
     right = reference.run(inputs)
     for position, value in enumerate(inputs):
         if not torch.is_tensor(value):

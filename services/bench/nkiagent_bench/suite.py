@@ -1,4 +1,4 @@
-"""Task files, their metadata and suites on disk. What is wrong with them is a SuiteError that names the file."""
+"""Task files, their metadata and suites on disk. What is wrong with them is a SuiteError with the file."""
 
 from __future__ import annotations
 

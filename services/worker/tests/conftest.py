@@ -80,10 +80,13 @@ class Reference:
         assert outcome["kind"] == "ok", (outcome["kind"], outcome["detail"], outcome["reply"].decode())
         return {**json.loads(outcome["reply"]), "fd": fd}
 
-    def run(self, source: str, facts: dict[str, Any], seeds: list[int]) -> dict[str, Any]:
-        """The reply to `run`, with the arenas of each trial under "fds"."""
-        fds = [facts["fd"]] + [self.arena() for _ in range(2 * len(seeds))]
-        request = {"op": "run", "source": source, "weight_seed": 0, "seeds": seeds}
+    def run(
+        self, source: str, facts: dict[str, Any], seeds: list[int], families: tuple[str, ...] = ("drawn",)
+    ) -> dict[str, Any]:
+        """The reply to `run`, with the arenas of each trial under "fds"; each seed with each family."""
+        trials = [{"seed": seed, "family": family} for family in families for seed in seeds]
+        fds = [facts["fd"]] + [self.arena() for _ in range(2 * len(trials))]
+        request = {"op": "run", "source": source, "weight_seed": 0, "trials": trials}
         request |= {key: facts[key] for key in ("arguments", "outputs", "slots")}
         outcome = self.outcome(request, fds)
         assert outcome["kind"] == "ok", (outcome["kind"], outcome["detail"], outcome["reply"].decode())

@@ -272,7 +272,7 @@ def test_int64_beyond_int32_is_a_problem(reference):
             "op": "run",
             "source": source,
             "weight_seed": 0,
-            "seeds": [1],
+            "trials": [{"seed": 1, "family": "drawn"}],
             **{k: facts[k] for k in ("arguments", "outputs", "slots")},
         },
         [facts["fd"], reference.arena(), reference.arena()],

@@ -4,10 +4,12 @@ describe  {"op": "describe", "source", "entry", "weight_seed", "seed"}; one desc
           parameters
           -> {"arguments", "outputs", "signature", "graph", "folded_scalars", "notes", "slots",
               "reference_time_s", "torch_version"}; `slots` are those of the arguments that are no inputs
-run       {"op": "run", "source", "entry", "weight_seed", "seeds", "arguments", "outputs", "slots"};
-          descriptors: the arena of the parameters, then for each seed one for the inputs and one for the
-          expected outputs
-          -> {"trials": [{"input_slots", "output_slots", "reference_time_s"}]}
+run       {"op": "run", "source", "entry", "weight_seed", "trials": [{"seed", "family"}], "arguments",
+          "outputs", "slots"}; descriptors: the arena of the parameters, then for each trial one for the
+          inputs and one for the expected outputs
+          -> {"trials": [{"input_slots", "output_slots", "reference_time_s", "sensitivity"} or {"skipped"}]};
+          `sensitivity`: for each output how far a rounding of the inputs moves it, families only;
+          `skipped`: why a family says nothing about this task
 
 Either may answer {"problem": {"kind", "message", "line", "traceback"}}. A lack of memory is a MemoryError.
 """
@@ -20,7 +22,7 @@ from typing import Any
 
 import torch
 
-from nkiagent_worker.reference import graph, tensors
+from nkiagent_worker.reference import families, graph, tensors
 from nkiagent_worker.reference.task import (
     Entry,
     Problem,
@@ -214,29 +216,77 @@ def run(request: dict[str, Any], fds: list[int]) -> dict[str, Any]:
     task, model = _load(request)
     _check_against_arena(request, model, fds[0])
     trials = []
-    for position, seed in enumerate(request["seeds"]):
-        input_fd, expected_fd = fds[1 + 2 * position], fds[2 + 2 * position]
-        inputs = task.inputs(seed)
-        names = input_names(model, len(inputs))
-        given = [
-            (value, name)
-            for value, name in zip(inputs, names, strict=True)
-            if isinstance(value, torch.Tensor)
-        ]
-        _check_specs(request["arguments"], [(tensor, name) for tensor, name in given], "input")
-        # Before forward, which may change them in place.
-        input_slots = tensors.write_arena(input_fd, [(tensor, f"input {name}") for tensor, name in given])
-        torch.manual_seed(seed)
-        started = time.perf_counter()
-        outputs = forward(model, inputs)
-        elapsed = time.perf_counter() - started
-        _check_specs(request["outputs"], [(tensor, name) for name, tensor in outputs.items()], "output")
-        _check_nan(outputs)
-        output_slots = tensors.write_arena(
-            expected_fd, [(t, f"output {name}") for name, t in outputs.items()]
-        )
-        trials.append({"input_slots": input_slots, "output_slots": output_slots, "reference_time_s": elapsed})
+    for position, trial in enumerate(request["trials"]):
+        arenas = fds[1 + 2 * position], fds[2 + 2 * position]
+        try:
+            trials.append(_run_trial(request, task, model, trial["seed"], trial["family"], arenas))
+        except Problem as problem:
+            if trial["family"] == families.DRAWN:
+                raise
+            trials.append({"skipped": problem.message})
     return {"trials": trials}
+
+
+def _run_trial(
+    request: dict[str, Any],
+    task: Task,
+    model: torch.nn.Module,
+    seed: int,
+    family: str,
+    arenas: tuple[int, int],
+) -> dict[str, Any]:
+    """Inputs and expected outputs of one trial. Raises Problem; a family is skipped then."""
+    inputs = task.inputs(seed)
+    if family != families.DRAWN:
+        if not families.has_floats(inputs):
+            raise Problem("BAD_INPUTS", "no input is of a floating-point type")
+        inputs = families.change(inputs, family, seed)
+    names = input_names(model, len(inputs))
+    given = [
+        (value, name) for value, name in zip(inputs, names, strict=True) if isinstance(value, torch.Tensor)
+    ]
+    _check_specs(request["arguments"], [(tensor, name) for tensor, name in given], "input")
+    # Before forward, which may change them in place.
+    input_slots = tensors.write_arena(arenas[0], [(tensor, f"input {name}") for tensor, name in given])
+    before = _copies(inputs) if family != families.DRAWN else []
+    torch.manual_seed(seed)
+    started = time.perf_counter()
+    outputs = forward(model, inputs)
+    elapsed = time.perf_counter() - started
+    _check_specs(request["outputs"], [(tensor, name) for name, tensor in outputs.items()], "output")
+    if family not in families.NON_FINITE:
+        _check_nan(outputs)
+    output_slots = tensors.write_arena(arenas[1], [(t, f"output {name}") for name, t in outputs.items()])
+    reply = {"input_slots": input_slots, "output_slots": output_slots, "reference_time_s": elapsed}
+    if family != families.DRAWN:
+        reply["sensitivity"] = _sensitivity(model, before, outputs, seed, family)
+    return reply
+
+
+def _sensitivity(
+    model: torch.nn.Module, inputs: list[Any], outputs: dict[str, torch.Tensor], seed: int, family: str
+) -> list[float]:
+    """How far each output moves when all inputs are rounded differently. Problem if forward overflows."""
+    outputs = {name: tensor.clone() for name, tensor in outputs.items()}
+    torch.manual_seed(seed)
+    moved = forward(model, families.rounded_differently(inputs, seed))
+    result = []
+    for name, tensor in outputs.items():
+        if not tensor.is_floating_point():
+            result.append(0.0)
+            continue
+        left, right = tensor.double(), moved[name].double()
+        finite = torch.isfinite(left) & torch.isfinite(right)
+        if family not in families.NON_FINITE and not bool(finite.all()):
+            raise Problem("BAD_OUTPUTS", f"forward overflows in {name}")
+        move = float((left - right)[finite].abs().max()) if bool(finite.any()) else 0.0
+        size = float(left[finite].square().mean().sqrt()) if bool(finite.any()) else 0.0
+        if families.ROUNDINGS * move > size > 0:
+            raise Problem(
+                "BAD_OUTPUTS", f"rounding the inputs moves {name} by {move:.2g}, and it is {size:.2g} large"
+            )
+        result.append(move)
+    return result
 
 
 def _check_against_arena(request: dict[str, Any], model: torch.nn.Module, fd: int) -> None:

@@ -31,7 +31,7 @@ _RUN = {
     "op": "run",
     "source": _TASK,
     "weight_seed": 0,
-    "seeds": [0],
+    "trials": [{"seed": 0, "family": "drawn"}],
     "arguments": [_SPEC],
     "outputs": [{**_SPEC, "role": "output"}],
     "slots": [],
