@@ -68,7 +68,7 @@ TEST(ParseDescribeReply, RefusesWhatIsOutOfBounds) {
       {"rank", [](json& r) { r["arguments"][0]["dims"] = json::array(); }},
       {"rank",
        [](json& r) {
-         r["arguments"][0]["dims"] = {1, 1, 1, 1, 1};
+         r["arguments"][0]["dims"] = {1, 1, 1, 1, 1, 1};
        }},
       {"extents", [](json& r) { r["arguments"][0]["dims"] = {0}; }},
       {"extents",
