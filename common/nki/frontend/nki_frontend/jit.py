@@ -53,17 +53,29 @@ def _elsewhere(short: str, name: str) -> str:
 
 
 class TensorAnnotation:
-    """nt.tensor, nt.mutable_tensor: usable bare and with a shape, as in nt.tensor[128, 512]."""
+    """nt.tensor, nt.mutable_tensor: usable bare, with a shape, as in nt.tensor[128, 512], and with shape and
+    dtype, as in nt.tensor[[128, 512], nl.bfloat16], which in a call stands for a tensor without contents.
+    """
 
-    def __init__(self, name: str, tensor_type: type, mutable: bool, shape: tuple | None = None):
+    def __init__(
+        self,
+        name: str,
+        tensor_type: type,
+        mutable: bool,
+        shape: tuple | None = None,
+        dtype: np.dtype | None = None,
+    ):
         self.name = name
         self.tensor_type = tensor_type
         self.mutable = mutable
         self.shape = shape
+        self.dtype = dtype
 
     def __getitem__(self, shape: object) -> TensorAnnotation:
-        sizes = shape if isinstance(shape, tuple) else (shape,)
-        return TensorAnnotation(self.name, self.tensor_type, self.mutable, sizes)
+        sizes, dtype = shape if isinstance(shape, tuple) else (shape,), None
+        if len(sizes) == 2 and isinstance(sizes[0], (list, tuple)):
+            sizes, dtype = tuple(sizes[0]), dtypes.normalize(sizes[1])
+        return TensorAnnotation(self.name, self.tensor_type, self.mutable, sizes, dtype)
 
     def __or__(self, other: object) -> TensorAnnotation:
         return self
@@ -136,6 +148,10 @@ class Kernel:
     def finished(self, program: bytes) -> None:
         """Called after the program of a call has run."""
 
+    def runs_on(self, values: tuple) -> bool:
+        """Whether a call with these arguments is executed, or ends with finished()."""
+        return True
+
     @property
     def flags(self) -> dict:
         """Marks set by the decorators of nki.compiler."""
@@ -181,6 +197,8 @@ class Kernel:
         def spec(name: str, value: Any) -> Any:
             if torch_bridge.is_tensor(value):
                 value = torch_bridge.to_numpy(value, name)
+            if isinstance(value, TensorAnnotation) and value.dtype is not None:
+                value = np.zeros(value.shape, value.dtype)
             if not isinstance(value, np.ndarray):
                 return value
             arrays.append(value)

@@ -50,6 +50,9 @@ def run(kernel: Any, args: tuple, kwargs: dict) -> Any:
     for d in (*traced.diagnostics, *found):
         if d.rule == "err_unsupported_memory" or d.rule in tolerated:
             warnings.warn(f"kernel {kernel.__name__}, line {d.line}: {d.message}", stacklevel=4)
+    if not kernel.runs_on((*args, *kwargs.values())):
+        kernel.finished(traced.program)
+        return None
     outputs = [np.empty(o.shape, dtypes.normalize(o.dtype)) for o in traced.outputs]
     try:
         execute(kernel.__name__, traced.program, [np.ascontiguousarray(a) for a in arrays], outputs)

@@ -59,6 +59,15 @@ def test_a_benchmark_runs_and_says_that_its_latency_is_estimated(options, capfd,
     assert not list(tmp_path.iterdir())
 
 
+def test_shape_and_dtype_are_enough_to_measure(capfd):
+    kernel = nki.benchmark(warmup=5, iters=10)(_scale)
+    assert kernel(nt.tensor[[64, 32], nl.bfloat16]) is None
+    assert kernel.benchmark_result.nc_latency.get_latency_percentile(99) > 0
+    nki.profile(working_directory="nowhere", save_neff_name="a.neff")(_scale)(nt.tensor[[64, 32], nl.float32])
+    assert "nowhere" not in capfd.readouterr().out
+    np.testing.assert_array_equal(nki.jit(_scale)(nt.tensor[[64, 32], nl.float32]), np.zeros((64, 32)))
+
+
 def test_a_benchmark_of_more_work_takes_longer():
     kernel = nki.jit(_scale, mode="benchmark")
     kernel(X)
