@@ -45,7 +45,7 @@ FastFn Select(const InstrPlan& plan) {
       if (plan.src[0].IsMemory() && plan.src[0].dtype != plan.dst[0].dtype &&
           isa::IsInteger(plan.src[0].dtype) && isa::IsInteger(plan.dst[0].dtype) && at.op0 == AluOp::kNone &&
           IsWideInteger(plan.src[0].dtype)) {
-        return nullptr;
+        return FastCopyIntegers;
       }
       return FastCopy;
     case Opcode::kTensorCopy:
@@ -90,14 +90,17 @@ FastFn Select(const InstrPlan& plan) {
       return CopiesThroughFp32(plan, plan.src[0]) ? FastRandom : nullptr;
     case Opcode::kRng:
       return FastRandom;
-    // Rare, or dominated by searching: the definition is fast enough.
     case Opcode::kRangeSelect:
+      return FastRangeSelect;
     case Opcode::kBnAggr:
+      return FastBnAggr;
     case Opcode::kLocalGather:
+      return FastLocalGather;
     case Opcode::kMax8:
     case Opcode::kNcFindIndex8:
+      return FastEight;
     case Opcode::kNcMatchReplace8:
-      return nullptr;
+      return FastReplaceEight;
   }
   return nullptr;
 }

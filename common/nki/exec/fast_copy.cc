@@ -100,6 +100,28 @@ bool FastCopy(Context& context, const InstrPlan& plan, Team* team) {
   });
 }
 
+bool FastCopyIntegers(Context& context, const InstrPlan& plan, Team* team) {
+  const AccessPlan& dst = plan.dst[0];
+  const AccessPlan& src = plan.src[0];
+  const AccessPlan* const accesses[] = {&dst, &src};
+  TileLoop loop;
+  const TileLoop::State state = loop.Prepare(context, plan, accesses, plan.masks, plan.space, {});
+  if (state != TileLoop::State::kReady) return state == TileLoop::State::kEmpty;
+  SafeSources sources;
+  if (!sources.Prepare(context, plan, loop, dst, absl::MakeConstSpan(accesses).subspan(1))) return false;
+  std::byte* data = DataOf(context, dst);
+  const std::byte* from = sources.data(0);
+  WrittenMap* written = context.tensors[static_cast<size_t>(dst.tensor)].written;
+  return ForAllPieces(context, team, loop, [&](const TileLoop::Piece& piece) {
+    for (int64_t i = 0; i < piece.n; ++i) {
+      const int64_t value =
+          LoadInt(src.dtype, from + (piece.offset[1] + i * loop.stride(1)) * src.element_bytes);
+      StoreSaturated(dst.dtype, data + (piece.offset[0] + i * loop.stride(0)) * dst.element_bytes, value);
+    }
+    MarkPiece(written, piece.offset[0], loop.stride(0), piece.n);
+  });
+}
+
 bool FastCopyPredicated(Context& context, const InstrPlan& plan, Team* team) {
   const AccessPlan& dst = plan.dst[0];
   const AccessPlan& src = plan.src[0];

@@ -211,6 +211,64 @@ bool FastActivation(Context& context, const InstrPlan& plan, Team* team) {
   return !plan.dst[1].IsMemory() || StoreTile(context, plan, plan.dst[1], registers.data());
 }
 
+bool FastRangeSelect(Context& context, const InstrPlan& plan, Team* team) {
+  constexpr float kFp32Min = std::numeric_limits<float>::lowest();
+  const ir::Attrs& at = plan.instr->attrs;
+  const bool reset = at.reduce_cmd == isa::ReduceCmd::kReset || at.reduce_cmd == isa::ReduceCmd::kResetReduce;
+  const bool folds =
+      at.reduce_cmd == isa::ReduceCmd::kReduce || at.reduce_cmd == isa::ReduceCmd::kResetReduce;
+  const AccessPlan* const accesses[] = {&plan.dst[0], &plan.src[0], &plan.src[1], &plan.src[2]};
+  TileLoop loop;
+  Dims steps(plan.space.size(), 0);
+  for (size_t d = 0; d < at.expr.dims.size(); ++d) steps[d] = at.expr.dims[d];
+  loop.AddStrides(steps);
+  TileLoop::Options options;
+  options.keep_first = folds;
+  const TileLoop::State state = loop.Prepare(context, plan, accesses, plan.masks, plan.space, options);
+  if (state == TileLoop::State::kFailed) return false;
+  const Kernels& k = BestKernels();
+  PartitionFolds partition_folds(AluOp::kMaximum, folds ? plan.space[0] : 0);
+  if (state == TileLoop::State::kReady) {
+    SafeSources sources;
+    if (!sources.Prepare(context, plan, loop, plan.dst[0], absl::MakeConstSpan(accesses).subspan(1)))
+      return false;
+    const Target target(context, plan.dst[0], loop);
+    const int64_t base = at.expr.Base(context.symbols);
+    const int64_t step = loop.stride(4);
+    const auto row = [&](int64_t partition, const TileLoop::Piece& piece) {
+      alignas(64) float index[kPiece], low[kPiece], high[kPiece], bounds[kPiece], buffer[kPiece];
+      alignas(64) float result_buffer[kPiece];
+      const int64_t n = piece.n;
+      for (int64_t i = 0; i < n; ++i) index[i] = static_cast<float>(base + piece.offset[4] + i * step);
+      const RowIn bound0 =
+          FetchRow(k, plan.src[1], sources.data(1), piece.offset[2], loop.stride(2), n, bounds);
+      k.binary(at.op0, {index, false}, bound0, low, n);
+      const RowIn bound1 =
+          FetchRow(k, plan.src[2], sources.data(2), piece.offset[3], loop.stride(3), n, bounds);
+      k.binary(at.op1, {index, false}, bound1, high, n);
+      k.binary(AluOp::kMultiply, {low, false}, {high, false}, low, n);
+      const RowIn x = FetchRow(k, plan.src[0], sources.data(0), piece.offset[1], loop.stride(1), n, buffer);
+      float* const results = target.Results(piece, result_buffer);
+      k.select(low, x, kFp32Min, results, n);
+      if (folds) partition_folds.Add(k, partition, results, n);
+      target.Finish(k, piece, results);
+    };
+    const bool ok =
+        folds ? ForAllFirst(context, team, loop, row)
+              : ForAllPieces(context, team, loop, [&](const TileLoop::Piece& piece) { row(0, piece); });
+    if (!ok) return false;
+  }
+  std::vector<float>& registers = context.registers.vector;
+  const int64_t partitions = plan.space[0];
+  if (reset) std::fill_n(registers.begin(), partitions, kFp32Min);
+  for (size_t p = 0; folds && p < static_cast<size_t>(partitions); ++p) {
+    if (partition_folds.seen(p)) {
+      registers[p] = ApplyAlu(AluOp::kMaximum, registers[p], partition_folds.value(p));
+    }
+  }
+  return !plan.dst[1].IsMemory() || StoreTile(context, plan, plan.dst[1], registers.data());
+}
+
 bool FastSelect(Context& context, const InstrPlan& plan, Team* team) {
   const ir::Attrs& at = plan.instr->attrs;
   const bool select = plan.instr->op == Opcode::kAffineSelect;

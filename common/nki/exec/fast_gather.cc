@@ -9,22 +9,23 @@
 namespace nkiagent::nki::exec {
 namespace {
 
-// Elements by which each row of an operand is displaced.
+// Elements by which each row of an operand is displaced; rows that the masks drop are not looked at.
 struct Displacement {
   std::vector<int64_t> elements;
   std::vector<char> skipped;
 };
 
 // False if a row lies outside its tensor.
-bool Displace(Context& context, const InstrPlan& plan, const AccessPlan& a, int64_t rows, Displacement* out) {
-  out->elements.assign(static_cast<size_t>(rows), 0);
+bool Displace(Context& context, const InstrPlan& plan, const AccessPlan& a, int64_t first, int64_t end,
+              Displacement* out) {
+  out->elements.assign(static_cast<size_t>(end), 0);
   out->skipped.resize(out->elements.size(), 0);
   const IndirectPlan& indirect = a.indirect;
   if (!indirect.active) return true;
   const std::byte* numbers = context.tensors[static_cast<size_t>(indirect.tensor)].data;
   const int64_t base = indirect.index.Base(context.symbols);
   const int64_t from = indirect.offset.Base(context.symbols);
-  for (int64_t r = 0; r < rows; ++r) {
+  for (int64_t r = first; r < end; ++r) {
     const int64_t place = from + r * indirect.offset.dims[0];
     const int64_t number = LoadInt(indirect.dtype, numbers + place * isa::SizeOf(indirect.dtype));
     const int64_t index = base + r * indirect.index.dims[0] + number;
@@ -47,9 +48,8 @@ bool FastGather(Context& context, const InstrPlan& plan, Team*) {
   const auto undefined = [&](ir::TensorId id) {
     return id != ir::kNoTensor && context.tensors[static_cast<size_t>(id)].maybe_undefined;
   };
-  // Sources that the copy itself changes, masks, and reads that may find undefined memory are left to the
-  // definition.
-  if (!plan.masks.empty() || DataOf(context, dst) == DataOf(context, src) || undefined(src.tensor) ||
+  // Sources that the copy itself changes and reads that may find undefined memory are left to the definition.
+  if (DataOf(context, dst) == DataOf(context, src) || undefined(src.tensor) ||
       undefined(src.indirect.tensor) || undefined(dst.indirect.tensor)) {
     return ReferenceInstr(context, *plan.instr);
   }
@@ -67,9 +67,12 @@ bool FastGather(Context& context, const InstrPlan& plan, Team*) {
   const AccessPlan* const accesses[] = {&dst, &src};
   const TileLoop::State state = loop.Prepare(context, plan, accesses, plan.masks, plan.space, options);
   if (state != TileLoop::State::kReady) return state == TileLoop::State::kEmpty;
-  const int64_t rows = loop.first_count();
+  // Of a ragged tile some rows may be dropped altogether.
+  if (loop.ragged()) return ReferenceInstr(context, *plan.instr);
+  const int64_t first = loop.first_begin();
+  const int64_t end = first + loop.first_count();
   Displacement to, from;
-  if (!Displace(context, plan, src, rows, &from) || !Displace(context, plan, dst, rows, &to)) {
+  if (!Displace(context, plan, src, first, end, &from) || !Displace(context, plan, dst, first, end, &to)) {
     return ReferenceInstr(context, *plan.instr);  // tells the fault
   }
   const Kernels& k = BestKernels();

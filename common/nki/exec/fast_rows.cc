@@ -60,11 +60,75 @@ bool HasMasks(const InstrPlan& plan) {
   return false;
 }
 
+// 1 at the positions of a tile that its masks hold, 0 elsewhere.
+bool HeldBy(Context& context, const InstrPlan& plan, const AccessPlan& a, std::vector<char>* held) {
+  TileLoop loop;
+  Dims dense(a.shape.size(), 1);
+  for (size_t d = dense.size(); d-- > 1;) dense[d - 1] = dense[d] * a.shape[d];
+  loop.AddStrides(dense);
+  const TileLoop::State state = loop.Prepare(context, plan, {}, a.masks, a.shape, {});
+  held->assign(static_cast<size_t>(Count(a.shape)), 0);
+  if (state != TileLoop::State::kReady) return state == TileLoop::State::kEmpty;
+  return loop.ForPieces(0, loop.pieces(), [&](const TileLoop::Piece& piece) {
+    for (int64_t i = 0; i < piece.n; ++i)
+      (*held)[static_cast<size_t>(piece.offset[0] + i * loop.stride(0))] = 1;
+    return true;
+  });
+}
+
+// A scan whose state passes over the positions that any operand's masks drop.
+bool MaskedScan(Context& context, const InstrPlan& plan) {
+  const ir::Attrs& at = plan.instr->attrs;
+  const AccessPlan& dst = plan.dst[0];
+  const Storage& storage = context.tensors[static_cast<size_t>(dst.tensor)];
+  const int64_t partitions = dst.shape[0];
+  const int64_t free = Count(dst.shape, 1);
+  // Places outside the tensor may belong to dropped positions.
+  if (!dst.checks.empty()) return ReferenceInstr(context, *plan.instr);
+  ScratchBlock blocks[3];
+  std::vector<char> held, more;
+  if (!HeldBy(context, plan, dst, &held)) return false;
+  for (size_t i = 0; i < 2; ++i) {
+    if (!blocks[i].Acquire(context, partitions * free * 4) ||
+        !LoadTile(context, plan, plan.src[i], 0.0f, blocks[i].floats()) ||
+        !HeldBy(context, plan, plan.src[i], &more)) {
+      return false;
+    }
+    for (size_t k = 0; k < held.size(); ++k) held[k] &= more[k];
+  }
+  if (!blocks[2].Acquire(context, partitions * 4)) return false;
+  float* const initial = blocks[2].floats();
+  more.assign(static_cast<size_t>(partitions), 1);
+  std::fill_n(initial, partitions, static_cast<float>(plan.src[2].value));
+  if (plan.src[2].IsMemory() &&
+      (!LoadTile(context, plan, plan.src[2], 0.0f, initial) || !HeldBy(context, plan, plan.src[2], &more))) {
+    return false;
+  }
+  const Kernels& k = BestKernels();
+  Dims at_place(dst.shape.size(), 0);
+  for (int64_t p = 0; p < partitions; ++p) {
+    float state = initial[p];
+    std::fill(at_place.begin(), at_place.end(), 0);
+    for (int64_t f = 0; f < free; ++f) {
+      const int64_t i = p * free + f;
+      if (held[static_cast<size_t>(i)] != 0 && more[static_cast<size_t>(p)] != 0) {
+        ScanRow(at, blocks[0].floats() + i, blocks[1].floats() + i, state, &state, 1);
+        int64_t place = dst.offset.Base(context.symbols) + p * dst.offset.dims[0];
+        for (size_t d = 1; d < at_place.size(); ++d) place += at_place[d] * dst.offset.dims[d];
+        k.store(dst.dtype, &state, storage.data + place * dst.element_bytes, 1, 1);
+        MarkPiece(storage.written, place, 1, 1);
+      }
+      for (size_t d = at_place.size(); d-- > 1 && ++at_place[d] == dst.shape[d];) at_place[d] = 0;
+    }
+    if (!context.Poll(free)) return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 bool FastScan(Context& context, const InstrPlan& plan, Team* team) {
-  // With masks the state passes over dropped positions: left to the definition.
-  if (HasMasks(plan)) return ReferenceInstr(context, *plan.instr);
+  if (HasMasks(plan)) return MaskedScan(context, plan);
   const ir::Attrs& at = plan.instr->attrs;
   const AccessPlan& dst = plan.dst[0];
   const int64_t partitions = dst.shape[0];
@@ -115,6 +179,33 @@ bool FastScan(Context& context, const InstrPlan& plan, Team* team) {
   return StoreTile(context, plan, dst, out.floats());
 }
 
+bool FastBnAggr(Context& context, const InstrPlan& plan, Team*) {
+  const AccessPlan& data = plan.src[0];
+  const int64_t partitions = data.shape[0];
+  const int64_t free = Count(data.shape, 1);
+  ScratchBlock block;
+  if (!block.Acquire(context, partitions * free * 4) || !LoadTile(context, plan, data, 0.0f, block.floats()))
+    return false;
+  std::vector<float> out(static_cast<size_t>(partitions) * 2);
+  for (int64_t p = 0; p < partitions; ++p) {
+    const float* row = block.floats() + p * free;
+    double count = 0, sum = 0, squares = 0;
+    for (int64_t t = 0; t < free; t += 3) {
+      count += static_cast<double>(row[t]);
+      sum += static_cast<double>(row[t]) * static_cast<double>(row[t + 1]);
+    }
+    const double mean = count > 0 ? sum / count : 0.0;
+    for (int64_t t = 0; t < free; t += 3) {
+      const double d = static_cast<double>(row[t + 1]) - mean;
+      squares += static_cast<double>(row[t + 2]) + static_cast<double>(row[t]) * d * d;
+    }
+    out[static_cast<size_t>(p) * 2] = static_cast<float>(mean);
+    out[static_cast<size_t>(p) * 2 + 1] = static_cast<float>(count > 0 ? squares / count : 0.0);
+    if (!context.Poll(free)) return false;
+  }
+  return StoreTile(context, plan, plan.dst[0], out.data());
+}
+
 bool FastBnStats(Context& context, const InstrPlan& plan, Team*) {
   if (HasMasks(plan)) return ReferenceInstr(context, *plan.instr);
   const AccessPlan& data = plan.src[0];
@@ -137,8 +228,9 @@ bool FastBnStats(Context& context, const InstrPlan& plan, Team*) {
 bool FastShuffle(Context& context, const InstrPlan& plan, Team*) {
   const AccessPlan& src = plan.src[0];
   const AccessPlan& dst = plan.dst[0];
-  // Whole fp32 tiles only: LoadTile and StoreTile carry those exactly.
-  if (HasMasks(plan) || src.dtype != isa::DType::kFloat32 || dst.dtype != isa::DType::kFloat32) {
+  // Whole tiles of types that LoadTile and StoreTile carry exactly.
+  const bool wide = src.dtype == isa::DType::kInt32 || src.dtype == isa::DType::kUInt32;
+  if (HasMasks(plan) || wide || src.dtype != dst.dtype) {
     return ReferenceInstr(context, *plan.instr);
   }
   const std::vector<int32_t>& list = plan.instr->attrs.list;

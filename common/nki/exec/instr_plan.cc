@@ -177,7 +177,7 @@ class Planner {
     };
     const bool rows = std::all_of(a.indirect_index.begin(), a.indirect_index.end(), moves_with_first_only) &&
                       moves_with_first_only(a.index[axis]);
-    if (!rows || !a.mask.empty() || (in_.op != Opcode::kDmaCopy && in_.op != Opcode::kTensorCopy) ||
+    if (!rows || (in_.op != Opcode::kDmaCopy && in_.op != Opcode::kTensorCopy) ||
         in_.attrs.op0 != isa::AluOp::kNone || !ProvenInBounds(p_, numbers, symbols_) ||
         !FlatOffset(p_, numbers, symbols_, &flat) || !NeverOverflows(a.index[axis], a.shape, symbols_)) {
       fast_ = false;

@@ -24,10 +24,15 @@ Available Find() {
 #ifdef NKI_EXEC_X86_KERNELS
   // The features that the compiler may use under -march=x86-64-v3 and -v4.
   __builtin_cpu_init();
-  const bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                  __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
-                  __builtin_cpu_supports("f16c") && __builtin_cpu_supports("movbe") &&
-                  __builtin_cpu_supports("lzcnt");
+#ifdef __clang__
+  // Clang 14 has no names for these; processors with AVX2 have them.
+  const bool rest = true;
+#else
+  const bool rest =
+      __builtin_cpu_supports("f16c") && __builtin_cpu_supports("movbe") && __builtin_cpu_supports("lzcnt");
+#endif
+  const bool v3 = rest && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                  __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
   const bool v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                   __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
                   __builtin_cpu_supports("avx512vl");
