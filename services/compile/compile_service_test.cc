@@ -137,6 +137,32 @@ TEST_F(CompileServiceTest, WhatIsNotAKernelIsRefusedWithItsReason) {
   }
 }
 
+TEST_F(CompileServiceTest, LooksUpNamesOfTheKernelLanguage) {
+  const auto lookup = [](const std::string& name) -> absl::StatusOr<v1::LookupApiResponse> {
+    v1::LookupApiRequest request;
+    request.set_name(name);
+    v1::LookupApiResponse response;
+    rpc::ClientCall call(rpc::CallContext("", absl::Now() + absl::Seconds(10)));
+    const grpc::Status status =
+        v1::CompileService::NewStub(*channel_)->LookupApi(call.context(), request, &response);
+    if (!status.ok()) return rpc::FromGrpcStatus(status);
+    return response;
+  };
+  for (int i = 0; i < 2; ++i) {  // of the trace role, then of the store
+    const auto found = lookup("nisa.nc_matmul");
+    ASSERT_TRUE(found.ok()) << found.status();
+    EXPECT_TRUE(found->found());
+    EXPECT_EQ(found->full_name(), "neuronxcc.nki.isa.nc_matmul");
+    EXPECT_THAT(found->text(), HasSubstr("engine: tensor"));
+  }
+  const auto unknown = lookup("nl.summ");
+  ASSERT_TRUE(unknown.ok()) << unknown.status();
+  EXPECT_FALSE(unknown->found());
+  EXPECT_THAT(unknown->similar_names(), ::testing::Contains("nl.sum"));
+  EXPECT_TRUE(absl::IsInvalidArgument(lookup("").status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(lookup(std::string(257, 'a')).status()));
+}
+
 struct Hostile {
   const char* name;
   const char* statement;

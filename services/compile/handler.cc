@@ -23,4 +23,14 @@ grpc::ServerUnaryReactor* Handler::GetProgram(grpc::CallbackServerContext* conte
   });
 }
 
+grpc::ServerUnaryReactor* Handler::LookupApi(grpc::CallbackServerContext* context,
+                                             const v1::LookupApiRequest* request,
+                                             v1::LookupApiResponse* response) {
+  return rpc::RunUnary(runtime_, context, "LookupApi", [=, this](const rpc::CallContext& call) {
+    absl::StatusOr<v1::LookupApiResponse> answer = reference_.Lookup(call, *request);
+    if (answer.ok()) *response = *std::move(answer);
+    return answer.status();
+  });
+}
+
 }  // namespace nkiagent::compile

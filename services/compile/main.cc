@@ -11,6 +11,7 @@
 #include "common/rpc/runtime.h"
 #include "common/rpc/server.h"
 #include "common/sandbox/warm_parent.h"
+#include "services/compile/api_reference.h"
 #include "services/compile/compiler.h"
 #include "services/compile/content_store.h"
 #include "services/compile/handler.h"
@@ -72,17 +73,17 @@ int Main(int argc, const char* const* argv) {
       {.service = "compile",
        .executor = {.threads = options.worker.max_workers + 2, .max_queued = options.worker.max_queued}});
   CompileMetrics compile_metrics(runtime.metrics());
-  Compiler compiler(
-      {.max_wall_time = options.max_wall_time,
-       .max_address_space_bytes = options.max_worker_memory_bytes.value,
-       .max_cpu_time = options.max_wall_time,
-       .max_instructions = options.max_instructions,
-       .toolchain = *toolchain},
-      [&](const sandbox::Request& request, const rpc::CallContext& call) {
-        return (*parent)->Run(request, call.deadline(), call.stop_token());
-      },
-      **store, compile_metrics);
-  Handler handler(runtime, compiler);
+  const TraceFn trace = [&](const sandbox::Request& request, const rpc::CallContext& call) {
+    return (*parent)->Run(request, call.deadline(), call.stop_token());
+  };
+  Compiler compiler({.max_wall_time = options.max_wall_time,
+                     .max_address_space_bytes = options.max_worker_memory_bytes.value,
+                     .max_cpu_time = options.max_wall_time,
+                     .max_instructions = options.max_instructions,
+                     .toolchain = *toolchain},
+                    trace, **store, compile_metrics);
+  ApiReference reference(trace, *toolchain, **store);
+  Handler handler(runtime, compiler, reference);
   const std::string name = v1::CompileService::service_full_name();
   auto server = rpc::Server::Start(options.server, runtime, {{name, &handler}});
   if (!server.ok()) return rpc::FailStart(server.status());

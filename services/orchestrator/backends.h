@@ -29,6 +29,9 @@ class Backends {
                                                              const llm::v1::GenerateRequest& request) = 0;
   virtual absl::StatusOr<compile::v1::CompileResponse> Compile(
       const rpc::CallContext& call, const compile::v1::CompileRequest& request) = 0;
+  virtual absl::StatusOr<compile::v1::LookupApiResponse> LookupApi(
+      const rpc::CallContext& call, const compile::v1::LookupApiRequest& request) = 0;
+  virtual absl::StatusOr<llm::v1::ListModelsResponse> ListModels(const rpc::CallContext& call) = 0;
   virtual absl::StatusOr<compile::v1::GetProgramResponse> GetProgram(
       const rpc::CallContext& call, const compile::v1::GetProgramRequest& request) = 0;
   virtual absl::StatusOr<verify::v1::VerifyResponse> Verify(const rpc::CallContext& call,
@@ -44,6 +47,7 @@ struct BackendOptions {
   absl::Duration describe_timeout = absl::Seconds(120);
   absl::Duration verify_timeout = absl::Seconds(180);
   absl::Duration llm_timeout = absl::Minutes(10);
+  absl::Duration lookup_timeout = absl::Seconds(20);
   RetryPolicy retry;
   // Told each failure that is tried again: "compile", "verify" or "llm", and the failure.
   std::function<void(const std::string& service, const absl::Status&)> on_retry;

@@ -1,5 +1,7 @@
 #include "services/orchestrator/next_action.h"
 
+#include <algorithm>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -19,9 +21,6 @@ using compile::v1::COMPILE_OUTCOME_COMPILED;
 using v1::KernelCompiled;
 using v1::KernelVerified;
 
-// Defaults of SessionOptions.max_turns.
-constexpr int kAgentTurns = 10;
-constexpr int kMultiTurns = 5;
 // Tool calls of one answer that are carried out; each may take a worker for a minute.
 constexpr size_t kMaxCallsPerAnswer = 16;
 
@@ -80,19 +79,31 @@ std::optional<Action> Judge(const Snapshot& snapshot, const std::string& call_id
   return VerifyKernel{call_id, compiled->kernel(), compiled->result().program_id()};
 }
 
-// What came of a kernel, for the model.
+// The first line of a compilation's or a verdict's text.
+std::string FirstLine(const std::string& text) { return text.substr(0, text.find('\n')); }
+
+// What came of a kernel, for the model. What an earlier turn said of the same kernel is not said again.
 std::string JudgementText(const Snapshot& snapshot, const KernelCompiled& compiled) {
-  std::string text;
+  const verify::v1::Verdict* verdict = VerdictFor(snapshot, compiled);
+  const bool is_compiled = compiled.result().outcome() == COMPILE_OUTCOME_COMPILED;
   const auto seen = snapshot.seen.find(KernelKey(compiled.kernel()));
-  if (seen != snapshot.seen.end() && seen->second.turn < snapshot.turn.number) {
-    absl::StrAppend(&text, "note: this is the kernel of turn ", seen->second.turn, " again, unchanged\n");
+  const bool judged_now =
+      std::any_of(snapshot.turn.verified.begin(), snapshot.turn.verified.end(),
+                  [&](const KernelVerified& verified) { return verified.call_id() == compiled.call_id(); });
+  if (seen != snapshot.seen.end() && seen->second.turn < snapshot.turn.number && !judged_now &&
+      (!is_compiled || verdict != nullptr)) {
+    return absl::StrCat(
+        "This is the kernel of turn ", seen->second.turn, " again, unchanged, with the same result:\n",
+        FirstLine(DescribeCompile(compiled.result())), "\n",
+        verdict == nullptr ? "" : absl::StrCat(FirstLine(DescribeVerdict(*verdict)), "\n"),
+        "What that turn was told still holds. Change the kernel where it says, or try another approach.\n");
   }
-  absl::StrAppend(&text, DescribeCompile(compiled.result()));
-  if (compiled.result().outcome() != COMPILE_OUTCOME_COMPILED) return Bounded(text);
+  std::string text = DescribeCompile(compiled.result());
+  if (!is_compiled) return Bounded(text);
   if (const std::string estimate = DescribeEstimate(compiled.result().estimate()); !estimate.empty()) {
     absl::StrAppend(&text, "estimated latency: ", estimate, "\n");
   }
-  if (const verify::v1::Verdict* verdict = VerdictFor(snapshot, compiled); verdict != nullptr) {
+  if (verdict != nullptr) {
     absl::StrAppend(&text, DescribeVerdict(*verdict));
     if (verdict->passed() && snapshot.session.options().optimize()) {
       absl::StrAppend(&text,
@@ -100,6 +111,11 @@ std::string JudgementText(const Snapshot& snapshot, const KernelCompiled& compil
     }
   }
   return Bounded(text);
+}
+
+std::string ProfileText(const KernelCompiled& compiled) {
+  if (compiled.result().outcome() != COMPILE_OUTCOME_COMPILED) return DescribeCompile(compiled.result());
+  return DescribeProfile(compiled.result().estimate());
 }
 
 bool Passed(const Snapshot& snapshot) { return snapshot.session.has_best(); }
@@ -144,6 +160,12 @@ Action NextTurn(const Snapshot& snapshot) {
                absl::StrCat("model calls have cost ", session.usage().cost_micro_usd(), " of at most ",
                             cost_limit, " millionths of a dollar"));
   }
+  if (const FittedContext context = ContextFor(snapshot); !context.fits) {
+    return End(
+        snapshot, v1::END_REASON_BUDGET_EXHAUSTED,
+        absl::StrCat("the task and the last turns need about ", context.estimated_tokens,
+                     " tokens beside the answer; the model's window has ", snapshot.context_window_tokens));
+  }
   const int turn = snapshot.turn.number + 1;
   // Fixed by session and turn: whoever repeats the call names the same one to the gateway.
   return StartModelCall{turn, absl::StrCat(session.id(), "/", turn)};
@@ -178,15 +200,24 @@ Action AfterToolCalls(const Snapshot& snapshot, const std::vector<llm::v1::ToolC
       return FinishTool{std::move(result)};
     }
     const ToolRequest& request = std::get<ToolRequest>(read);
+    if (request.kind == ToolKind::kLookup) return LookUpApi{call.id(), request.api_name};
     KernelSource kernel = request.kernel;
     if (!request.has_kernel) {
       // This call's own compilation may already be the last one, of the same kernel.
       if (!snapshot.last_compiled) {
-        result.set_text("No kernel has been compiled yet, so there is nothing to verify. Send `source`.");
+        result.set_text(absl::StrCat("No kernel has been compiled yet, so there is nothing to ",
+                                     request.kind == ToolKind::kProfile ? "profile" : "verify",
+                                     ". Send `source`."));
         result.set_is_error(true);
         return FinishTool{std::move(result)};
       }
       kernel = snapshot.last_compiled->kernel();
+    }
+    if (request.kind == ToolKind::kProfile) {
+      const KernelCompiled* compiled = CompiledFor(snapshot.turn, call.id());
+      if (compiled == nullptr) return CompileKernel{call.id(), kernel};
+      result.set_text(ProfileText(*compiled));
+      return FinishTool{std::move(result)};
     }
     if (std::optional<Action> step = Judge(snapshot, call.id(), kernel)) return *std::move(step);
     result.set_text(JudgementText(snapshot, *CompiledFor(snapshot.turn, call.id())));
@@ -270,10 +301,18 @@ Action AfterAnswer(const Snapshot& snapshot) {
 
 }  // namespace
 
-int MaxTurns(v1::Mode mode, const v1::SessionOptions& options) {
-  if (mode == v1::MODE_SINGLE_SHOT) return 1;
-  if (options.max_turns() > 0) return options.max_turns();
-  return mode == v1::MODE_MULTI_TURN ? kMultiTurns : kAgentTurns;
+FittedContext ContextFor(const Snapshot& snapshot) {
+  std::set<int> keep;
+  if (snapshot.session.has_best()) keep.insert(snapshot.session.best().turn());
+  if (snapshot.last_compiled) keep.insert(snapshot.last_compiled->turn());
+  const auto& sampling = snapshot.session.options().sampling();
+  return FitContext({.system = snapshot.system,
+                     .tools = snapshot.tools,
+                     .conversation = snapshot.conversation,
+                     .keep_turns = std::move(keep),
+                     .window_tokens = snapshot.context_window_tokens,
+                     .output_tokens = sampling.has_max_output_tokens() ? sampling.max_output_tokens()
+                                                                       : kDefaultOutputTokens});
 }
 
 Action NextAction(const Snapshot& snapshot, absl::Time now) {

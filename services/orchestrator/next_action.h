@@ -20,6 +20,7 @@
 
 #include "absl/time/time.h"
 #include "nkiagent/orchestrator/v1/session.pb.h"
+#include "services/orchestrator/context.h"
 #include "services/orchestrator/snapshot.h"
 
 namespace nkiagent::orchestrator {
@@ -58,6 +59,11 @@ struct VerifyKernel {
   common::v1::KernelSource kernel;
   std::string program_id;
 };
+// Ask compile-service what a name is, and store that as the answer to the call.
+struct LookUpApi {
+  std::string call_id;
+  std::string name;
+};
 // Store the answer to a tool call.
 struct FinishTool {
   llm::v1::ToolResult result;
@@ -74,17 +80,16 @@ struct Finish {
 };
 
 using Action = std::variant<Nothing, DescribeTask, BuildPrompt, StartModelCall, CallModel, StartTool,
-                            CompileKernel, VerifyKernel, FinishTool, AddMessage, Finish>;
+                            CompileKernel, VerifyKernel, LookUpApi, FinishTool, AddMessage, Finish>;
 
 Action NextAction(const Snapshot& snapshot, absl::Time now);
+
+// The conversation as the next model call carries it.
+FittedContext ContextFor(const Snapshot& snapshot);
 
 // The change of the best kernel that a verification brings, if any: the first pass, or with `optimize` a
 // faster one.
 std::optional<v1::BestKernelChanged> BestAfter(const Snapshot& snapshot, const v1::KernelVerified& verified);
-
-// Model calls that the options allow: `max_turns`, or the mode's default (1, 5, 10). Single-shot always has
-// one.
-int MaxTurns(v1::Mode mode, const v1::SessionOptions& options);
 
 }  // namespace nkiagent::orchestrator
 

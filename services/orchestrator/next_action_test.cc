@@ -44,6 +44,7 @@ std::string Show(const Action& action) {
     std::string operator()(const VerifyKernel& a) {
       return absl::StrCat("verify ", a.call_id, " ", Name(a.kernel), " ", a.program_id);
     }
+    std::string operator()(const LookUpApi& a) { return absl::StrCat("look up ", a.call_id, " ", a.name); }
     std::string operator()(const FinishTool& a) {
       return absl::StrCat("finish tool ", a.result.call_id(), a.result.is_error() ? " error: " : ": ",
                           a.result.text());
@@ -207,10 +208,51 @@ std::vector<Situation> Situations() {
           .Turn(Says("", {verify}))
           .ToolStarted(verify)
           .Compiled("v", "k1", true),
-      AllOf(HasSubstr("finish tool v: note: this is the kernel of turn 1 again, unchanged"),
+      AllOf(HasSubstr("finish tool v: This is the kernel of turn 1 again, unchanged"),
             HasSubstr("FAIL (mismatch)")));
+  const llm::v1::ToolCall again = CompileCall("again", "k1");
+  add("AnErrorIsToldOnce",
+      Agent()
+          .Turn(Says("", {a}))
+          .ToolStarted(a)
+          .Compiled("a", "k1", false)
+          .ToolFinished("a")
+          .Replied()
+          .Turn(Says("", {again}))
+          .ToolStarted(again)
+          .Compiled("again", "k1", false),
+      AllOf(HasSubstr("This is the kernel of turn 1 again"), HasSubstr("compiled: no (1 error)"),
+            Not(HasSubstr("err_unsupported_memory"))));
   add("VerifyOfNothing", Agent().Turn(Says("", {verify})).ToolStarted(verify),
       HasSubstr("finish tool v error: No kernel has been compiled yet"));
+
+  // Agent: tools that judge nothing.
+  const llm::v1::ToolCall lookup = Call("l", kLookupTool, R"({"name": "nl.load"})");
+  const llm::v1::ToolCall profile = Call("p", kProfileTool, "{}");
+  add("ANameIsLookedUp", Agent().Turn(Says("", {lookup})).ToolStarted(lookup), "look up l nl.load");
+  add("ALookUpIsAnswered",
+      Agent().Turn(Says("", {lookup})).ToolStarted(lookup).ToolFinished("l", "a function"),
+      "say(1): a function");
+  add("ProfileOfNothing", Agent().Turn(Says("", {profile})).ToolStarted(profile),
+      HasSubstr("finish tool p error: No kernel has been compiled yet, so there is nothing to profile"));
+  add("ProfileCompiles",
+      Agent()
+          .Turn(Says("", {a, profile}))
+          .ToolStarted(a)
+          .Compiled("a", "k1", false)
+          .ToolFinished("a")
+          .ToolStarted(profile),
+      "compile p k1");
+  add("ProfileIsNotVerified",
+      Agent()
+          .Turn(Says("", {a, profile}))
+          .ToolStarted(a)
+          .Compiled("a", "k1", true)
+          .Verified("a", "k1", VERDICT_REASON_MISMATCH)
+          .ToolFinished("a")
+          .ToolStarted(profile)
+          .Compiled("p", "k1", true),
+      AllOf(HasSubstr("finish tool p: estimated latency: 10 us"), Not(HasSubstr("verified"))));
 
   // Agent: what a model gets wrong.
   add("BrokenJson",
@@ -446,11 +488,14 @@ TEST(Snapshot, RefusesGapsRepeatsAndUnknownEvents) {
   EXPECT_EQ(Apply(created, &snapshot).code(), absl::StatusCode::kDataLoss);
 }
 
-TEST(MaxTurns, DependsOnTheMode) {
-  EXPECT_EQ(MaxTurns(v1::MODE_SINGLE_SHOT, Options(7)), 1);
-  EXPECT_EQ(MaxTurns(v1::MODE_MULTI_TURN, Options()), 5);
-  EXPECT_EQ(MaxTurns(v1::MODE_AGENT, Options()), 10);
-  EXPECT_EQ(MaxTurns(v1::MODE_AGENT, Options(3)), 3);
+TEST(NextAction, AConversationBeyondTheWindowEndsTheSession) {
+  Log log = Agent();
+  Snapshot snapshot = log.Fold();
+  snapshot.context_window_tokens = kDefaultOutputTokens + 1;
+  EXPECT_THAT(Show(NextAction(snapshot, absl::FromUnixSeconds(100))),
+              AllOf(HasSubstr("END_REASON_BUDGET_EXHAUSTED"), HasSubstr("the model's window has 8193")));
+  snapshot.context_window_tokens = 200000;
+  EXPECT_EQ(Show(NextAction(snapshot, absl::FromUnixSeconds(100))), "start call 1 s/1");
 }
 
 }  // namespace

@@ -57,6 +57,17 @@ grpc::ServerUnaryReactor* OrchestratorServiceImpl::CancelSession(grpc::CallbackS
   });
 }
 
+grpc::ServerUnaryReactor* OrchestratorServiceImpl::RenderPrompt(grpc::CallbackServerContext* context,
+                                                                const v1::RenderPromptRequest* request,
+                                                                v1::RenderPromptResponse* response) {
+  return rpc::RunUnary(runtime_, context, "RenderPrompt", [=, this](const rpc::CallContext& call) {
+    absl::StatusOr<v1::PromptBuilt> prompt = manager_.RenderPrompt(call, *request);
+    if (!prompt.ok()) return prompt.status();
+    *response->mutable_prompt() = *std::move(prompt);
+    return absl::OkStatus();
+  });
+}
+
 grpc::ServerWriteReactor<v1::WatchSessionResponse>* OrchestratorServiceImpl::WatchSession(
     grpc::CallbackServerContext* context, const v1::WatchSessionRequest* request) {
   return StartWatchStream(runtime_, manager_, context, *request);

@@ -29,6 +29,9 @@ class OrchestratorServiceImpl final : public v1::OrchestratorService::CallbackSe
   grpc::ServerUnaryReactor* CancelSession(grpc::CallbackServerContext* context,
                                           const v1::CancelSessionRequest* request,
                                           v1::CancelSessionResponse* response) override;
+  grpc::ServerUnaryReactor* RenderPrompt(grpc::CallbackServerContext* context,
+                                         const v1::RenderPromptRequest* request,
+                                         v1::RenderPromptResponse* response) override;
   grpc::ServerWriteReactor<v1::WatchSessionResponse>* WatchSession(
       grpc::CallbackServerContext* context, const v1::WatchSessionRequest* request) override;
 

@@ -11,6 +11,7 @@
 #include "common/storage/content_hash.h"
 #include "orchestrator_prompt_files.h"
 #include "services/orchestrator/tool_results.h"
+#include "services/orchestrator/tools.h"
 
 namespace nkiagent::orchestrator {
 namespace {
@@ -19,6 +20,10 @@ using common::v1::TensorSpec;
 
 // The defaults of common.v1.Task.tolerance.
 constexpr double kDefaultTolerance = 1e-3;
+
+// Defaults of SessionOptions.max_turns.
+constexpr int kAgentTurns = 10;
+constexpr int kMultiTurns = 5;
 
 struct NamedFile {
   const char* name;
@@ -161,6 +166,29 @@ llm::v1::Message FirstMessage(const common::v1::Task& task, const verify::v1::Ta
   if (!facts.notes().empty()) absl::StrAppend(&text, "\n");
   absl::StrAppend(&text, "## Signature\n\n", Fenced("python", absl::StrCat("@nki.jit\n", facts.signature())));
   return UserText(std::move(text));
+}
+
+int MaxTurns(v1::Mode mode, const v1::SessionOptions& options) {
+  if (mode == v1::MODE_SINGLE_SHOT) return 1;
+  if (options.max_turns() > 0) return options.max_turns();
+  return mode == v1::MODE_MULTI_TURN ? kMultiTurns : kAgentTurns;
+}
+
+absl::StatusOr<v1::PromptBuilt> MakePrompt(const v1::Session& session) {
+  const v1::Mode mode = session.mode() == v1::MODE_UNSPECIFIED ? v1::MODE_AGENT : session.mode();
+  absl::StatusOr<SystemPrompt> system =
+      MakeSystemPrompt(session.options().prompt_name(), mode, MaxTurns(mode, session.options()));
+  if (!system.ok()) return system.status();
+  v1::PromptBuilt prompt;
+  prompt.set_name(system->name);
+  prompt.set_hash(system->hash);
+  prompt.set_system(system->text);
+  *prompt.mutable_user() = FirstMessage(session.task(), session.facts());
+  if (mode == v1::MODE_AGENT) {
+    const auto& names = session.options().tools();
+    for (const llm::v1::Tool& tool : Tools({names.begin(), names.end()})) *prompt.add_tools() = tool;
+  }
+  return prompt;
 }
 
 llm::v1::Message RecheckMessage() { return UserText(std::string(PromptFile("recheck.md"))); }

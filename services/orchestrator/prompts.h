@@ -40,6 +40,14 @@ llm::v1::Message RecheckMessage();
 // A message of the user's role with one text block.
 llm::v1::Message UserText(std::string text);
 
+// Everything that the first model call of a session carries, but its sampling: system prompt, first message,
+// tools. The session has its task, mode, options and facts. INVALID_ARGUMENT: as MakeSystemPrompt.
+absl::StatusOr<v1::PromptBuilt> MakePrompt(const v1::Session& session);
+
+// Model calls that the options allow: `max_turns`, or the mode's default (1, 5, 10). Single-shot always has
+// one.
+int MaxTurns(v1::Mode mode, const v1::SessionOptions& options);
+
 // The `shapes` block of the first message: one line for each argument and each output.
 std::string ShapesBlock(const verify::v1::TaskFacts& facts);
 

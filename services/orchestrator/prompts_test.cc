@@ -128,5 +128,36 @@ TEST(FirstMessage, TaskToleranceBeatsTheFactsOne) {
   EXPECT_THAT(FirstMessage(task, facts).content(0).text(), HasSubstr("atol = 0.5 and rtol = 0,"));
 }
 
+v1::SessionOptions WithTurns(int max_turns) {
+  v1::SessionOptions options;
+  options.set_max_turns(max_turns);
+  return options;
+}
+
+TEST(MaxTurns, DependsOnTheMode) {
+  EXPECT_EQ(MaxTurns(v1::MODE_SINGLE_SHOT, WithTurns(7)), 1);
+  EXPECT_EQ(MaxTurns(v1::MODE_MULTI_TURN, {}), 5);
+  EXPECT_EQ(MaxTurns(v1::MODE_AGENT, {}), 10);
+  EXPECT_EQ(MaxTurns(v1::MODE_AGENT, WithTurns(3)), 3);
+}
+
+TEST(MakePrompt, HasTheToolsOfTheSessionInAgentModeOnly) {
+  v1::Session session;
+  session.mutable_task()->set_reference_source("class Model: pass");
+  const auto tools = [&](v1::Mode mode) {
+    session.set_mode(mode);
+    const auto prompt = MakePrompt(session);
+    EXPECT_TRUE(prompt.ok()) << prompt.status();
+    std::vector<std::string> names;
+    for (const auto& tool : prompt->tools()) names.push_back(tool.name());
+    return names;
+  };
+  EXPECT_EQ(tools(v1::MODE_AGENT), ToolNames());
+  EXPECT_TRUE(tools(v1::MODE_SINGLE_SHOT).empty());
+  session.mutable_options()->add_tools(kCompileTool);
+  session.mutable_options()->add_tools(kVerifyTool);
+  EXPECT_THAT(tools(v1::MODE_AGENT), testing::ElementsAre("compile_kernel", "verify_kernel"));
+}
+
 }  // namespace
 }  // namespace nkiagent::orchestrator

@@ -102,8 +102,9 @@ absl::Status CheckOptions(const v1::SessionOptions& options, const RequestLimits
   }
   for (const std::string& tool : options.tools()) {
     if (!IsTool(tool)) {
-      return absl::InvalidArgumentError(absl::StrCat("options.tools names \"", tool.substr(0, 64),
-                                                     "\"; the tools are: ", kCompileTool, ", ", kVerifyTool));
+      return absl::InvalidArgumentError(
+          absl::StrCat("options.tools names \"", tool.substr(0, 64),
+                       "\"; the tools are: ", absl::StrJoin(ToolNames(), ", ")));
     }
   }
   return MakeSystemPrompt(options.prompt_name(), v1::MODE_AGENT, 1).status();

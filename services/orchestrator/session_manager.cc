@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/rpc/status.h"
+#include "services/orchestrator/prompts.h"
 #include "services/orchestrator/session_runner.h"
 
 namespace nkiagent::orchestrator {
@@ -246,6 +247,27 @@ absl::StatusOr<v1::ListSessionsResponse> SessionManager::List(const v1::ListSess
     session->set_state(static_cast<v1::SessionState>(record.index.state));
   }
   return response;
+}
+
+absl::StatusOr<v1::PromptBuilt> SessionManager::RenderPrompt(const rpc::CallContext& call,
+                                                             const v1::RenderPromptRequest& request) {
+  v1::SubmitTaskRequest submit;
+  *submit.mutable_task() = request.task();
+  submit.set_mode(request.mode());
+  *submit.mutable_options() = request.options();
+  submit.set_model("builtin");  // no model sees it, but every session has one
+  if (absl::Status status = CheckSubmit(submit, options_.limits); !status.ok()) return status;
+  verify::v1::DescribeTaskRequest describe;
+  *describe.mutable_task() = request.task();
+  absl::StatusOr<verify::v1::DescribeTaskResponse> described = backends_.DescribeTask(call, describe);
+  if (!described.ok()) return described.status();
+  if (described->has_problem()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the task can't be judged: ", described->problem().message()));
+  }
+  v1::Session session = NewSessionFor(submit, "", options_.limits);
+  *session.mutable_facts() = described->facts();
+  return MakePrompt(session);
 }
 
 absl::StatusOr<v1::Session> SessionManager::Cancel(const std::string& session_id, const std::string& reason) {

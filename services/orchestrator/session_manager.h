@@ -65,6 +65,8 @@ class SessionManager {
   absl::StatusOr<v1::Session> Get(const std::string& session_id);
   absl::StatusOr<v1::ListSessionsResponse> List(const v1::ListSessionsRequest& request);
   absl::StatusOr<v1::Session> Cancel(const std::string& session_id, const std::string& reason);
+  absl::StatusOr<v1::PromptBuilt> RenderPrompt(const rpc::CallContext& call,
+                                               const v1::RenderPromptRequest& request);
 
   // Events from a sequence number on, at most a batch; `ended` tells that none will follow those.
   struct EventBatch {

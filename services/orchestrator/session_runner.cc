@@ -4,11 +4,14 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "common/rpc/status.h"
 #include "services/orchestrator/next_action.h"
 #include "services/orchestrator/prompts.h"
+#include "services/orchestrator/tool_results.h"
 #include "services/orchestrator/tools.h"
 #include "services/orchestrator/utf8.h"
 
@@ -21,6 +24,19 @@ void SetDuration(absl::Duration duration, google::protobuf::Duration* out) {
   const int64_t seconds = absl::ToInt64Seconds(duration);
   out->set_seconds(seconds);
   out->set_nanos(static_cast<int32_t>(absl::ToInt64Nanoseconds(duration - absl::Seconds(seconds))));
+}
+
+// The window of a model: of the entry with its name, else of the longest pattern ("claude-*") that it
+// matches.
+int64_t ContextWindow(const llm::v1::ListModelsResponse& models, const std::string& name) {
+  const llm::v1::Model* best = nullptr;
+  for (const llm::v1::Model& model : models.models()) {
+    if (model.name() == name) return model.context_window_tokens();
+    absl::string_view prefix = model.name();
+    if (!absl::ConsumeSuffix(&prefix, "*") || !absl::StartsWith(name, prefix)) continue;
+    if (best == nullptr || model.name().size() > best->name().size()) best = &model;
+  }
+  return best == nullptr ? 0 : best->context_window_tokens();
 }
 
 // A failed call to a service.
@@ -113,19 +129,13 @@ class Runner {
 
   absl::Status Do(const BuildPrompt&) {
     const v1::Session session = log_.session();
-    absl::StatusOr<SystemPrompt> system = MakeSystemPrompt(session.options().prompt_name(), session.mode(),
-                                                           MaxTurns(session.mode(), session.options()));
-    if (!system.ok()) return Note("orchestrator", system.status());
+    absl::StatusOr<v1::PromptBuilt> prompt = MakePrompt(session);
+    if (!prompt.ok()) return Note("orchestrator", prompt.status());
+    absl::StatusOr<llm::v1::ListModelsResponse> models = backends_.ListModels(Onward(log_.snapshot()));
+    if (!models.ok()) return Note("llm", models.status());
+    prompt->set_context_window_tokens(ContextWindow(*models, session.model()));
     SessionEvent event;
-    v1::PromptBuilt* prompt = event.mutable_prompt();
-    prompt->set_name(system->name);
-    prompt->set_hash(system->hash);
-    prompt->set_system(system->text);
-    *prompt->mutable_user() = FirstMessage(session.task(), session.facts());
-    if (session.mode() == v1::MODE_AGENT) {
-      const auto& names = session.options().tools();
-      for (const llm::v1::Tool& tool : Tools({names.begin(), names.end()})) *prompt->add_tools() = tool;
-    }
+    *event.mutable_prompt() = *std::move(prompt);
     return Store(std::move(event));
   }
 
@@ -142,7 +152,8 @@ class Runner {
     request.set_request_id(step.request_id);
     request.set_model(snapshot.session.model());
     request.set_system(snapshot.system);
-    for (const llm::v1::Message& message : snapshot.conversation) *request.add_messages() = message;
+    for (llm::v1::Message& message : ContextFor(snapshot).messages)
+      *request.add_messages() = std::move(message);
     for (const llm::v1::Tool& tool : snapshot.tools) *request.add_tools() = tool;
     request.set_tool_choice(snapshot.tools.empty() ? llm::v1::TOOL_CHOICE_NONE : llm::v1::TOOL_CHOICE_AUTO);
     *request.mutable_sampling() = snapshot.session.options().sampling();
@@ -189,6 +200,26 @@ class Runner {
     event.mutable_tool_call_started()->set_turn(log_.session().turns_used());
     *event.mutable_tool_call_started()->mutable_call() = step.call;
     return Store(std::move(event));
+  }
+
+  absl::Status Do(const LookUpApi& step) {
+    const Snapshot snapshot = log_.snapshot();
+    compile::v1::LookupApiRequest request;
+    request.set_name(step.name);
+    *request.mutable_target() = snapshot.session.options().target();
+    absl::StatusOr<compile::v1::LookupApiResponse> response = backends_.LookupApi(Onward(snapshot), request);
+    llm::v1::ToolResult result;
+    result.set_call_id(step.call_id);
+    if (response.ok()) {
+      result.set_text(DescribeApi(step.name, *response));
+      result.set_is_error(!response->found());
+    } else if (response.status().code() == absl::StatusCode::kInvalidArgument) {
+      result.set_text(CleanUtf8(response.status().message()));
+      result.set_is_error(true);
+    } else {
+      return Note("compile", response.status());
+    }
+    return Do(FinishTool{std::move(result)});
   }
 
   absl::Status Do(const FinishTool& step) {

@@ -37,6 +37,7 @@ void ApplyPrompt(const v1::PromptBuilt& prompt, Snapshot* snapshot) {
   snapshot->system = prompt.system();
   snapshot->tools.assign(prompt.tools().begin(), prompt.tools().end());
   snapshot->conversation = {prompt.user()};
+  snapshot->context_window_tokens = prompt.context_window_tokens();
   snapshot->session.set_prompt_version(absl::StrCat(prompt.name(), "@", prompt.hash()));
 }
 

@@ -44,7 +44,8 @@ struct Snapshot {
   bool prompted = false;
   std::string system;
   std::vector<llm::v1::Tool> tools;
-  std::vector<llm::v1::Message> conversation;
+  std::vector<llm::v1::Message> conversation;  // whole; context.h cuts it for a call
+  int64_t context_window_tokens = 0;           // 0: unknown
   TurnState turn;
   int idle_turns = 0;  // turns in a row that held neither a tool call nor a kernel
   // The last kernel in the text of an answer, and its turn.

@@ -101,7 +101,43 @@ void AppendOutput(const OutputComparison& output, std::string* text) {
     absl::StrAppend(text, "    infinite: ", output.actual_inf_count(), " elements of the kernel's output, ",
                     output.expected_inf_count(), " of the reference's\n");
   }
+  for (const verify::v1::MismatchPattern& pattern : output.patterns()) {
+    absl::StrAppend(text, "    pattern: ", OneLine(pattern.message()), "\n");
+  }
   AppendValues(output, text);
+}
+
+// What to try first, by what binds.
+absl::string_view Advice(const common::v1::LatencyEstimate& estimate) {
+  switch (estimate.binding_resource()) {
+    case common::v1::BINDING_RESOURCE_HBM_BANDWIDTH:
+      return "move each byte once: keep intermediate tiles in SBUF, fuse stages, load whole rows in long "
+             "contiguous runs";
+    case common::v1::BINDING_RESOURCE_LATENCY:
+      return "fewer, larger instructions (all 128 partitions, 512 and more elements each), and loops whose "
+             "iterations "
+             "don't wait for each other (nl.affine_range)";
+    default:
+      break;
+  }
+  switch (estimate.binding_engine()) {
+    case common::v1::ENGINE_TENSOR:
+      return "bfloat16 operands (float32 costs four passes), moving tiles of 512 columns, fewer transposes";
+    case common::v1::ENGINE_VECTOR:
+      return "move work to the Scalar engine (nisa.activation does func(x * scale + bias) at once), fuse "
+             "operations with "
+             "nisa.tensor_scalar and nisa.scalar_tensor_tensor, 16-bit tiles";
+    case common::v1::ENGINE_SCALAR:
+      return "move plain arithmetic to the Vector engine; keep the Scalar engine for exp, gelu and the like";
+    case common::v1::ENGINE_GPSIMD:
+      return "replace GpSimd instructions (iota, affine_select, partition reductions) by matmul with ones or "
+             "by masks "
+             "that are made once";
+    case common::v1::ENGINE_DMA:
+      return "fewer and larger transfers: all 128 partitions, contiguous runs of 512 bytes and more";
+    default:
+      return "fewer and larger instructions";
+  }
 }
 
 }  // namespace
@@ -253,6 +289,55 @@ std::string DescribeEstimate(const common::v1::LatencyEstimate& estimate) {
       break;
   }
   return text;
+}
+
+std::string DescribeProfile(const common::v1::LatencyEstimate& estimate) {
+  const double total = estimate.total_us();
+  if (total <= 0) return "There is no estimate for this kernel.\n";
+  std::string text = absl::StrCat("estimated latency: ", DescribeEstimate(estimate), "\n");
+  if (estimate.roofline_us() > 0) {
+    absl::StrAppend(
+        &text, absl::StrFormat("roofline: %.4g us by peak compute and HBM bandwidth, so %.0f %% of it is "
+                               "reached; %.4g FLOPs, %.3g for each HBM byte\n",
+                               estimate.roofline_us(), 100 * estimate.roofline_us() / total, estimate.flops(),
+                               estimate.arithmetic_intensity()));
+  }
+  std::vector<std::string> parts;
+  for (const common::v1::EngineTime& engine : estimate.engines()) {
+    parts.push_back(absl::StrFormat("%s %.0f %% (%d instructions)", EngineName(engine.engine()),
+                                    100 * engine.busy_us() / total, engine.instructions()));
+  }
+  if (!parts.empty()) absl::StrAppend(&text, "busy: ", absl::StrJoin(parts, ", "), "\n");
+  parts.clear();
+  for (const common::v1::MemoryTraffic& memory : estimate.traffic()) {
+    parts.push_back(absl::StrCat(Lower(common::v1::Memory_Name(memory.memory()), "MEMORY_"), " ",
+                                 memory.bytes_read(), " read and ", memory.bytes_written(), " written"));
+  }
+  if (!parts.empty()) absl::StrAppend(&text, "bytes: ", absl::StrJoin(parts, ", "), "\n");
+  if (estimate.spill_bytes() > 0) {
+    absl::StrAppend(&text, "spill: ", estimate.spill_bytes(),
+                    " bytes would go to HBM and back, since the live tiles exceed the on-chip memory: use "
+                    "smaller tiles\n");
+  }
+  if (!estimate.costly_lines().empty())
+    absl::StrAppend(&text, "costliest lines, by busy time of their engines:\n");
+  for (const common::v1::LineCost& line : estimate.costly_lines()) {
+    absl::StrAppend(&text,
+                    absl::StrFormat("  line %d: %.4g us, mostly %s, %d instructions: %s\n", line.line(),
+                                    line.busy_us(), EngineName(line.engine()), line.instructions(),
+                                    OneLine(absl::StripAsciiWhitespace(line.source_line()))));
+  }
+  absl::StrAppend(&text, "usually helps: ", Advice(estimate), "\n");
+  return Bounded(text);
+}
+
+std::string DescribeApi(const std::string& name, const compile::v1::LookupApiResponse& response) {
+  if (response.found()) return Bounded(response.text());
+  std::string text = absl::StrCat("NKI of this SDK has no `", OneLine(name), "`.");
+  if (!response.similar_names().empty()) {
+    absl::StrAppend(&text, " Near names: ", absl::StrJoin(response.similar_names(), ", "), ".");
+  }
+  return Bounded(absl::StrCat(text, "\n"));
 }
 
 std::string Bounded(absl::string_view text, size_t max_bytes) {

@@ -45,6 +45,14 @@ std::string DescribeVerdict(const verify::v1::Verdict& verdict);
 // "12.3 us, bound by the vector engine"; empty without an estimate.
 std::string DescribeEstimate(const common::v1::LatencyEstimate& estimate);
 
+// What a kernel costs to run, for profile_kernel: latency and what binds, distance from the roofline,
+// engines, memory, the costliest lines, and what usually helps. A sentence that says so where there is no
+// estimate.
+std::string DescribeProfile(const common::v1::LatencyEstimate& estimate);
+
+// An answer of lookup_api, for the name that was asked for.
+std::string DescribeApi(const std::string& name, const compile::v1::LookupApiResponse& response);
+
 // `text` cut to at most `max_bytes` at a line end (or a character, where a line is longer), saying how much
 // was cut.
 std::string Bounded(absl::string_view text, size_t max_bytes = kMaxToolTextBytes);

@@ -163,6 +163,55 @@ TEST(Bounded, CutsAtLineEndsAndKeepsCharactersWhole) {
   EXPECT_THAT(umlauts, testing::StartsWith("\xc3\xa4\xc3\xa4\n("));
 }
 
+TEST(DescribeVerdict, TellsWhatMismatchesHaveInCommon) {
+  EXPECT_THAT(DescribeVerdict(Parse<verify::v1::Verdict>(R"pb(
+                reason: VERDICT_REASON_MISMATCH
+                trials {
+                  outputs {
+                    name: "out"
+                    patterns { kind: MISMATCH_PATTERN_KIND_SIGN message: "kernel = -expected" }
+                  }
+                }
+              )pb")),
+              HasSubstr("    pattern: kernel = -expected\n"));
+}
+
+TEST(DescribeProfile, ShowsEnginesRooflineAndLines) {
+  const std::string text = DescribeProfile(Parse<common::v1::LatencyEstimate>(R"pb(
+    total_us: 20
+    roofline_us: 5
+    flops: 1e6
+    arithmetic_intensity: 0.5
+    binding_resource: BINDING_RESOURCE_ENGINE
+    binding_engine: ENGINE_VECTOR
+    engines { engine: ENGINE_VECTOR busy_us: 18 instructions: 40 }
+    traffic { memory: MEMORY_HBM bytes_read: 4096 bytes_written: 1024 }
+    spill_bytes: 77
+    costly_lines {
+      line: 9
+      source_line: "    y = nl.add(a, b)"
+      engine: ENGINE_VECTOR
+      busy_us: 12
+      instructions: 8
+    }
+  )pb"));
+  EXPECT_THAT(text, AllOf(HasSubstr("estimated latency: 20 us, bound by the vector engine\n"),
+                          HasSubstr("roofline: 5 us"), HasSubstr("25 % of it"),
+                          HasSubstr("vector 90 % (40 instructions)"),
+                          HasSubstr("hbm 4096 read and 1024 written"), HasSubstr("spill: 77 bytes"),
+                          HasSubstr("  line 9: 12 us, mostly vector, 8 instructions: y = nl.add(a, b)\n"),
+                          HasSubstr("usually helps: move work to the Scalar engine")));
+  EXPECT_EQ(DescribeProfile({}), "There is no estimate for this kernel.\n");
+}
+
+TEST(DescribeApi, ShowsTheEntryOrNearNames) {
+  EXPECT_EQ(DescribeApi("nl.load",
+                        Parse<compile::v1::LookupApiResponse>(R"pb(found: true text: "nl.load(src)")pb")),
+            "nl.load(src)");
+  EXPECT_EQ(DescribeApi("nl.summ", Parse<compile::v1::LookupApiResponse>(R"pb(similar_names: "nl.sum")pb")),
+            "NKI of this SDK has no `nl.summ`. Near names: nl.sum.\n");
+}
+
 TEST(DescribeEstimate, NamesTheBindingUnit) {
   EXPECT_EQ(DescribeEstimate(Parse<common::v1::LatencyEstimate>(R"pb(total_us: 12.25
                                                                      binding_resource: BINDING_RESOURCE_ENGINE

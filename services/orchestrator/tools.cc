@@ -28,7 +28,52 @@ constexpr char kGridProperty[] =
     "Optional SPMD launch grid: 1 to 3 integers of at least 1, as in nki_kernel[2, 4](...). Leave it out for "
     "no grid.";
 
-Json Parameters(bool source_required) {
+constexpr char kApiNameProperty[] =
+    "A name such as nl.load, nisa.nc_matmul or tensor.broadcast_to; nl is neuronxcc.nki.language, nisa is "
+    "neuronxcc.nki.isa.";
+
+enum class SourceArgument { kNone, kOptional, kRequired };
+
+struct ToolRow {
+  const char* name;
+  ToolKind kind;
+  SourceArgument source;
+  const char* description;
+};
+
+constexpr ToolRow kTools[] = {
+    {kCompileTool, ToolKind::kCompile, SourceArgument::kRequired,
+     "Compiles a kernel for the task's argument shapes. Errors come back with rule, line, limit and the "
+     "usual fix. A "
+     "kernel that compiles is verified at once, and the verdict is part of the answer."},
+    {kVerifyTool, ToolKind::kVerify, SourceArgument::kOptional,
+     "Runs a kernel on fresh random inputs and compares every output element with the PyTorch module. "
+     "Without "
+     "`source` it judges the kernel that was compiled last."},
+    {kProfileTool, ToolKind::kProfile, SourceArgument::kOptional,
+     "Estimates what a kernel costs to run: latency, the share of each engine, memory traffic, what binds, "
+     "and the "
+     "lines that cost most. It judges no results. Without `source` it takes the kernel that was compiled "
+     "last."},
+    {kLookupTool, ToolKind::kLookup, SourceArgument::kNone,
+     "Tells what a function, class or constant of NKI is: signature, operands and engines, limits, the "
+     "errors it can "
+     "cause with their usual fixes, and an example."}};
+
+const ToolRow* FindTool(const std::string& name) {
+  for (const ToolRow& row : kTools) {
+    if (name == row.name) return &row;
+  }
+  return nullptr;
+}
+
+Json Parameters(SourceArgument source) {
+  if (source == SourceArgument::kNone) {
+    return {{"type", "object"},
+            {"properties", {{"name", {{"type", "string"}, {"description", kApiNameProperty}}}}},
+            {"required", {"name"}},
+            {"additionalProperties", false}};
+  }
   Json schema = {{"type", "object"},
                  {"properties",
                   {{"source", {{"type", "string"}, {"description", kSourceProperty}}},
@@ -38,16 +83,8 @@ Json Parameters(bool source_required) {
                      {"maxItems", kMaxGridAxes},
                      {"description", kGridProperty}}}}},
                  {"additionalProperties", false}};
-  if (source_required) schema["required"] = {"source"};
+  if (source == SourceArgument::kRequired) schema["required"] = {"source"};
   return schema;
-}
-
-llm::v1::Tool MakeTool(const std::string& name, const std::string& description, bool source_required) {
-  llm::v1::Tool tool;
-  tool.set_name(name);
-  tool.set_description(description);
-  tool.set_parameters_json_schema(Parameters(source_required).dump());
-  return tool;
 }
 
 ToolProblem Problem(std::string text) { return ToolProblem{std::move(text)}; }
@@ -75,30 +112,29 @@ std::string ReadGrid(const Json& arguments, common::v1::KernelSource* kernel) {
 }  // namespace
 
 std::vector<llm::v1::Tool> Tools(const std::vector<std::string>& names) {
-  std::vector<llm::v1::Tool> all = {
-      MakeTool(kCompileTool,
-               "Compiles a kernel for the task's argument shapes. Errors come back with rule, line, limit "
-               "and the usual "
-               "fix. A kernel that compiles is verified at once, and the verdict is part of the answer.",
-               true),
-      MakeTool(kVerifyTool,
-               "Runs a kernel on fresh random inputs and compares every output element with the PyTorch "
-               "module. Without "
-               "`source` it judges the kernel that was compiled last.",
-               false)};
-  if (names.empty()) return all;
   std::vector<llm::v1::Tool> chosen;
-  for (llm::v1::Tool& tool : all) {
-    if (std::find(names.begin(), names.end(), tool.name()) != names.end()) chosen.push_back(std::move(tool));
+  for (const ToolRow& row : kTools) {
+    if (!names.empty() && std::find(names.begin(), names.end(), row.name) == names.end()) continue;
+    llm::v1::Tool& tool = chosen.emplace_back();
+    tool.set_name(row.name);
+    tool.set_description(row.description);
+    tool.set_parameters_json_schema(Parameters(row.source).dump());
   }
   return chosen;
 }
 
-bool IsTool(const std::string& name) { return name == kCompileTool || name == kVerifyTool; }
+bool IsTool(const std::string& name) { return FindTool(name) != nullptr; }
+
+std::vector<std::string> ToolNames() {
+  std::vector<std::string> names;
+  for (const ToolRow& row : kTools) names.emplace_back(row.name);
+  return names;
+}
 
 std::variant<ToolRequest, ToolProblem> ReadToolCall(const llm::v1::ToolCall& call,
                                                     const std::vector<std::string>& offered) {
-  if (std::find(offered.begin(), offered.end(), call.name()) == offered.end()) {
+  const ToolRow* tool = FindTool(call.name());
+  if (tool == nullptr || std::find(offered.begin(), offered.end(), call.name()) == offered.end()) {
     return Problem(absl::StrCat("There is no tool named `", CutUtf8(call.name(), 64),
                                 "`. The tools are: ", absl::StrJoin(offered, ", "), "."));
   }
@@ -115,21 +151,34 @@ std::variant<ToolRequest, ToolProblem> ReadToolCall(const llm::v1::ToolCall& cal
         "inside "
         "the string, and make sure that it is complete.");
   }
+  const bool is_lookup = tool->source == SourceArgument::kNone;
   if (!arguments.is_object()) {
-    return Problem(
-        "The arguments of this call must be a JSON object with the key `source`; nothing was run.");
+    return Problem(absl::StrCat("The arguments of this call must be a JSON object with the key `",
+                                is_lookup ? "name" : "source", "`; nothing was run."));
   }
   ToolRequest request;
-  request.kind = call.name() == kCompileTool ? ToolKind::kCompile : ToolKind::kVerify;
+  request.kind = tool->kind;
   for (const auto& [key, value] : arguments.items()) {
-    if (key != "source" && key != "grid") {
-      return Problem(absl::StrCat("`", call.name(), "` has no argument `", CutUtf8(key, 64),
-                                  "`; it takes `source` and, optionally, `grid`. Nothing was run."));
+    if (is_lookup ? key == "name" : key == "source" || key == "grid") continue;
+    return Problem(absl::StrCat("`", call.name(), "` has no argument `", CutUtf8(key, 64), "`; it takes ",
+                                is_lookup ? "`name`" : "`source` and, optionally, `grid`",
+                                ". Nothing was run."));
+  }
+  if (is_lookup) {
+    const auto name = arguments.find("name");
+    if (name == arguments.end() || !name->is_string() || name->get_ref<const std::string&>().empty()) {
+      return Problem("`lookup_api` needs the argument `name`, a string such as \"nl.load\".");
     }
+    request.api_name = name->get<std::string>();
+    if (static_cast<int64_t>(request.api_name.size()) > kMaxApiNameBytes) {
+      return Problem(absl::StrCat("The name has ", request.api_name.size(), " bytes; at most ",
+                                  kMaxApiNameBytes, " are allowed."));
+    }
+    return request;
   }
   auto source = arguments.find("source");
   if (source == arguments.end() || source->is_null()) {
-    if (request.kind == ToolKind::kVerify) return request;
+    if (tool->source == SourceArgument::kOptional) return request;
     return Problem(
         "`compile_kernel` needs the argument `source` with the complete kernel file. Nothing was run.");
   }

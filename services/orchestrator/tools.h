@@ -1,10 +1,13 @@
 // The tools that a model is offered in agent mode, and what its calls mean.
 //
-//   compile_kernel {"source": string, "grid": [int, ...]}   compiles; if that succeeds the kernel is verified
-//   as well verify_kernel  {"source": string, "grid": [int, ...]}   verifies; without a source, the kernel
-//   last compiled
+//   compile_kernel {"source": string, "grid": [int, ...]}  compiles; a kernel that compiles is verified as
+//   well verify_kernel  {"source": string, "grid": [int, ...]}  verifies; without a source, the kernel
+//   compiled last profile_kernel {"source": string, "grid": [int, ...]}  estimated latency, what binds,
+//   costly lines; likewise lookup_api     {"name": string}                        what a name of the kernel
+//   language is
 //
-// Pure functions; any thread.
+// The first two are those of the published system; a session may be offered any subset. Pure functions; any
+// thread.
 #ifndef SERVICES_ORCHESTRATOR_TOOLS_H_
 #define SERVICES_ORCHESTRATOR_TOOLS_H_
 
@@ -20,10 +23,15 @@ namespace nkiagent::orchestrator {
 
 inline constexpr char kCompileTool[] = "compile_kernel";
 inline constexpr char kVerifyTool[] = "verify_kernel";
+inline constexpr char kProfileTool[] = "profile_kernel";
+inline constexpr char kLookupTool[] = "lookup_api";
 inline constexpr char kEntryName[] = "nki_kernel";
 
 // Most bytes of a kernel's source; compile-service refuses more (KernelSource.source).
 inline constexpr int64_t kMaxSourceBytes = int64_t{4} << 20;
+
+// Longest name that lookup_api takes (compile_service.proto).
+inline constexpr int64_t kMaxApiNameBytes = 256;
 
 // The tools named in `names`, in the order above; all of them when `names` is empty. Unknown names are left
 // out.
@@ -32,14 +40,18 @@ std::vector<llm::v1::Tool> Tools(const std::vector<std::string>& names);
 // True for a name that Tools() knows.
 bool IsTool(const std::string& name);
 
-// What a call asks for.
-enum class ToolKind { kCompile, kVerify };
+// All names, in the order above.
+std::vector<std::string> ToolNames();
 
-// A call that can be carried out. `kernel` is absent for verify_kernel without a source.
+// What a call asks for.
+enum class ToolKind { kCompile, kVerify, kProfile, kLookup };
+
+// A call that can be carried out. `kernel` is absent where the kernel compiled last is meant.
 struct ToolRequest {
   ToolKind kind = ToolKind::kCompile;
   bool has_kernel = false;
   common::v1::KernelSource kernel;
+  std::string api_name;  // of kLookup
 };
 
 // Why a call can't be carried out, as text for the model.

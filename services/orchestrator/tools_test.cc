@@ -10,7 +10,7 @@ namespace {
 
 using testing::HasSubstr;
 
-const std::vector<std::string> kAll = {kCompileTool, kVerifyTool};
+const std::vector<std::string> kAll = {kCompileTool, kVerifyTool, kProfileTool, kLookupTool};
 
 llm::v1::ToolCall Call(const std::string& name, const std::string& arguments) {
   llm::v1::ToolCall call;
@@ -22,11 +22,11 @@ llm::v1::ToolCall Call(const std::string& name, const std::string& arguments) {
 
 TEST(Tools, SchemasAreJsonObjectsOfObjects) {
   const auto tools = Tools({});
-  ASSERT_EQ(tools.size(), 2u);
+  ASSERT_EQ(tools.size(), 4u);
   for (const auto& tool : tools) {
     const auto schema = nlohmann::json::parse(tool.parameters_json_schema());
     EXPECT_EQ(schema["type"], "object");
-    EXPECT_TRUE(schema["properties"].contains("source"));
+    EXPECT_TRUE(schema["properties"].contains(tool.name() == kLookupTool ? "name" : "source"));
     EXPECT_FALSE(tool.description().empty());
     EXPECT_TRUE(IsTool(tool.name()));
   }
@@ -51,6 +51,14 @@ TEST(ReadToolCall, VerifyMayLeaveTheSourceOut) {
   ASSERT_NE(request, nullptr);
   EXPECT_EQ(request->kind, ToolKind::kVerify);
   EXPECT_FALSE(request->has_kernel);
+}
+
+TEST(ReadToolCall, LookupTakesAName) {
+  const auto read = ReadToolCall(Call(kLookupTool, R"({"name": "nl.load"})"), kAll);
+  const auto* request = std::get_if<ToolRequest>(&read);
+  ASSERT_NE(request, nullptr);
+  EXPECT_EQ(request->kind, ToolKind::kLookup);
+  EXPECT_EQ(request->api_name, "nl.load");
 }
 
 struct BadCall {

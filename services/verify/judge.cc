@@ -7,6 +7,7 @@
 #include "absl/strings/str_format.h"
 #include "services/verify/compare.h"
 #include "services/verify/element_types.h"
+#include "services/verify/mismatch_patterns.h"
 #include "services/verify/rigor.h"
 #include "services/worker/outcome_proto.h"
 
@@ -63,6 +64,54 @@ void SetMismatch(const Mismatch& mismatch, const TensorSpec& spec, v1::ElementMi
   proto->set_abs_error(mismatch.abs_error);
 }
 
+v1::MismatchPatternKind ToProto(PatternKind kind) {
+  switch (kind) {
+    case PatternKind::kRegion:
+      return v1::MISMATCH_PATTERN_KIND_REGION;
+    case PatternKind::kConstant:
+      return v1::MISMATCH_PATTERN_KIND_CONSTANT;
+    case PatternKind::kScale:
+      return v1::MISMATCH_PATTERN_KIND_SCALE;
+    case PatternKind::kSign:
+      return v1::MISMATCH_PATTERN_KIND_SIGN;
+    case PatternKind::kOffset:
+      return v1::MISMATCH_PATTERN_KIND_OFFSET;
+    case PatternKind::kShift:
+      return v1::MISMATCH_PATTERN_KIND_SHIFT;
+    case PatternKind::kTranspose:
+      return v1::MISMATCH_PATTERN_KIND_TRANSPOSE;
+    case PatternKind::kRowScale:
+      return v1::MISMATCH_PATTERN_KIND_ROW_SCALE;
+    case PatternKind::kRowOffset:
+      return v1::MISMATCH_PATTERN_KIND_ROW_OFFSET;
+    case PatternKind::kPrecision:
+      return v1::MISMATCH_PATTERN_KIND_PRECISION;
+  }
+  return v1::MISMATCH_PATTERN_KIND_UNSPECIFIED;
+}
+
+void AddPatterns(const TensorSpec& spec, absl::Span<const uint8_t> expected, absl::Span<const uint8_t> actual,
+                 const common::v1::Tolerance& tolerance, NanRule nan, int64_t mismatched,
+                 v1::OutputComparison& proto) {
+  for (const MismatchPattern& pattern : FindMismatchPatterns({.type = *ToIsa(spec.dtype()),
+                                        .dims = spec.dims(),
+                                        .expected = expected,
+                                        .actual = actual,
+                                        .atol = tolerance.atol(),
+                                        .rtol = tolerance.rtol(),
+                                        .nan = nan,
+                                        .mismatched = mismatched})) {
+    v1::MismatchPattern* added = proto.add_patterns();
+    added->set_kind(ToProto(pattern.kind));
+    added->set_message(pattern.text);
+    added->set_axis(std::max(0, pattern.axis));
+    added->set_first_index(std::max<int64_t>(0, pattern.first));
+    added->set_last_index(std::max<int64_t>(0, pattern.last));
+    added->set_value(pattern.kind == PatternKind::kScale ? pattern.factor : pattern.offset);
+    added->set_shift(pattern.shift);
+  }
+}
+
 v1::OutputComparison CompareOutput(const TensorSpec& spec, absl::Span<const uint8_t> expected,
                                    absl::Span<const uint8_t> actual, const nki::exec::OutputReport& report,
                                    const common::v1::Tolerance& tolerance, NanRule nan) {
@@ -81,6 +130,7 @@ v1::OutputComparison CompareOutput(const TensorSpec& spec, absl::Span<const uint
   if (result.first.has_value()) SetMismatch(*result.first, spec, proto.mutable_first_mismatch());
   if (result.worst.has_value()) SetMismatch(*result.worst, spec, proto.mutable_worst_mismatch());
   for (const Mismatch& sample : result.samples) SetMismatch(sample, spec, proto.add_sample_mismatches());
+  AddPatterns(spec, expected, actual, tolerance, nan, result.mismatched, proto);
   proto.set_actual_nan_count(result.actual_nan);
   proto.set_expected_nan_count(result.expected_nan);
   proto.set_actual_inf_count(result.actual_inf);

@@ -1,7 +1,9 @@
 // The extension module `_nki`: the instruction table as Python values, and programs from traced kernels.
 #include <pybind11/pybind11.h>
 
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/nki/diagnostic.h"
@@ -68,6 +70,50 @@ py::dict Opcodes() {
         py::make_tuple(static_cast<int>(row.op), row.in_isa, Engines(row.engines),
                        static_cast<int>(row.preferred), row.dst.size(), row.src.size());
   }
+  return out;
+}
+
+std::string Memories(uint8_t set) {
+  std::string out;
+  for (const auto& [bit, name] :
+       {std::pair{isa::kInHbm, "hbm"}, std::pair{isa::kInSbuf, "sbuf"}, std::pair{isa::kInPsum, "psum"}}) {
+    if ((set & bit) != 0) out += (out.empty() ? "" : " or ") + std::string(name);
+  }
+  return out;
+}
+
+py::list Operands(absl::Span<const isa::OperandRule> rules) {
+  py::list out;
+  for (const isa::OperandRule& rule : rules) {
+    const char* kind = rule.kind == isa::OperandKind::kTile                ? "tile"
+                       : rule.kind == isa::OperandKind::kVector            ? "[P, 1] tile"
+                       : rule.kind == isa::OperandKind::kVectorOrImmediate ? "number or [P, 1] tile"
+                                                                           : "number or tile";
+    out.append(py::make_tuple(Str(rule.name), kind, Memories(rule.buffers), rule.optional));
+  }
+  return out;
+}
+
+// What the tables say about one instruction, for the printed reference; None for a name that is no
+// instruction.
+py::object Instruction(const std::string& name) {
+  const std::optional<isa::Opcode> op = isa::OpcodeFromName(name);
+  if (!op.has_value()) return py::none();
+  const isa::Row& row = isa::RowOf(*op);
+  py::dict out;
+  out["summary"] = Str(row.summary);
+  py::list engines;
+  for (int e = 0; e < isa::kEngineCount; ++e) {
+    if ((row.engines & (1u << e)) != 0) engines.append(Str(isa::Name(static_cast<isa::Engine>(e))));
+  }
+  out["engines"] = engines;
+  out["cycles"] = Str(isa::Formula(row.cost));
+  out["dst"] = Operands(row.dst);
+  out["src"] = Operands(row.src);
+  py::list rules;
+  for (const ir::RuleSummary& rule : ir::RulesOf(*op))
+    rules.append(py::make_tuple(Str(rule.name), Str(rule.fix)));
+  out["rules"] = rules;
   return out;
 }
 
@@ -142,6 +188,7 @@ PYBIND11_MODULE(_nki, m) {
   m.def("promote", [](int a, int b) {
     return static_cast<int>(isa::Promote(static_cast<isa::DType>(a), static_cast<isa::DType>(b)));
   });
+  m.def("instruction", &Instruction, py::arg("name"));
   m.def("build", &Build, py::arg("spec"), py::arg("complete") = true, py::arg("judge") = true);
   m.def("to_string", &Print, py::arg("program"));
 }

@@ -64,6 +64,14 @@ InstrView::InstrView(const Program& p, const Instr& i) : program(p), instr(i), r
 
 }  // namespace legality
 
+std::vector<RuleSummary> RulesOf(isa::Opcode op) {
+  std::vector<RuleSummary> rules;
+  for (const legality::Rule& rule : legality::OpRules()) {
+    if ((rule.ops & legality::OneOf(op)) != 0) rules.push_back({rule.name, rule.hint});
+  }
+  return rules;
+}
+
 std::vector<Diagnostic> CheckInstr(const Program& program, const Instr& instr) {
   const legality::InstrView view(program, instr);
   const legality::OpSet bit = legality::OneOf(instr.op);

@@ -9,6 +9,7 @@
 
 #include <vector>
 
+#include "absl/strings/string_view.h"
 #include "common/nki/diagnostic.h"
 #include "common/nki/ir/program.h"
 
@@ -21,6 +22,15 @@ std::vector<Diagnostic> CheckInstr(const Program& program, const Instr& instr);
 // The rules a tensor declaration breaks (partition size, rank, PSUM bank size, initial values are the
 // frontend's).
 std::vector<Diagnostic> CheckTensor(const Tensor& tensor);
+
+// One rule, for references.
+struct RuleSummary {
+  absl::string_view name;  // such as "err_num_partition_mismatch"
+  absl::string_view fix;   // the usual one
+};
+
+// The rules that speak about this instruction in particular, in the order in which they are checked.
+std::vector<RuleSummary> RulesOf(isa::Opcode op);
 
 // A compute engine's tile of this many partitions starts at a multiple of the result: 32, 64 or 128
 // (aws-neuron-sdk v2.24.0, general/nki/arch/trainium_inferentia2_arch.rst).

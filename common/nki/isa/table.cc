@@ -135,4 +135,45 @@ std::optional<Opcode> OpcodeFromName(absl::string_view name) {
 
 absl::Span<const Row> Table() { return kTable; }
 
+absl::string_view Formula(Cost cost) {
+  switch (cost) {
+    case Cost::kMinIiN:
+      return "max(64, N)";
+    case Cost::kN:
+      return "N";
+    case Cost::kTwoN:
+      return "max(64, 2N)";
+    case Cost::kTensorTensor:
+      return "max(64, 2N); max(64, N) with one operand in PSUM and one in SBUF, or for 16-bit add, subtract "
+             "and multiply";
+    case Cost::kTensorReduce:
+      return "N; N/2 for 16-bit add and max";
+    case Cost::kScalarTensorTensor:
+      return "2N; N for the bfloat16 subtract-multiply form";
+    case Cost::kCopyPredicated:
+      return "max(64, N) or max(64, 2N), by memories";
+    case Cost::kReciprocal:
+      return "max(64, 8N)";
+    case Cost::kGpSimdN:
+      return "150 + N";
+    case Cost::kMemset:
+      return "max(64, N); half of that for zeros of 16-bit types";
+    case Cost::kBnAggr:
+      return "max(64, 13N / 3)";
+    case Cost::kLocalGather:
+      return "150 + a term by indices and element size";
+    case Cost::kMatmul:
+      return "max(min(64, M), N) for M stationary and N moving columns; four times that for float32";
+    case Cost::kTranspose:
+      return "max(P, min(64, F)) on the Tensor engine, max(64, N) on the Vector engine";
+    case Cost::kActivation:
+      return "max(64, N); 64 more when the reduction registers are read";
+    case Cost::kTensorCopy:
+      return "max(64, N); max(600, N) with a run-time index";
+    case Cost::kDma:
+      return "by bytes and access pattern; long contiguous runs are fastest";
+  }
+  return "";
+}
+
 }  // namespace nkiagent::nki::isa

@@ -114,6 +114,8 @@ struct Row {
 };
 
 const Row& RowOf(Opcode op);
+// The formula as text for a reader, such as "max(64, N)"; N = elements per partition.
+absl::string_view Formula(Cost cost);
 std::optional<Opcode> OpcodeFromName(absl::string_view name);
 absl::Span<const Row> Table();
 

@@ -22,6 +22,7 @@ TEST(InstructionTable, RowsStandInOpcodeOrderWithUniqueNames) {
 TEST(InstructionTable, EveryRowIsDocumentedAndRunsOnItsPreferredEngine) {
   for (const Row& row : Table()) {
     EXPECT_FALSE(row.summary.empty()) << row.name;
+    EXPECT_FALSE(Formula(row.cost).empty()) << row.name;
     EXPECT_TRUE(row.engines & EngineBit(row.preferred)) << row.name;
     EXPECT_FALSE(row.dst.empty()) << row.name;
     EXPECT_LE(row.dst.size(), static_cast<size_t>(kMaxDst)) << row.name;

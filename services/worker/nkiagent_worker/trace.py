@@ -16,7 +16,7 @@ import neuronxcc.nki.compiler  # noqa: F401  imported before a request comes, so
 import neuronxcc.nki.isa  # noqa: F401
 import neuronxcc.nki.language  # noqa: F401
 import neuronxcc.nki.typing  # noqa: F401
-from nki_frontend import context
+from nki_frontend import context, reference
 from nki_frontend.errors import Diagnostic
 from nki_frontend.source import trace_source
 from nki_frontend.tracer import TensorSpec, Traced
@@ -45,6 +45,8 @@ def handle(payload: bytes) -> bytes:
     malformed payload, which is the service's fault.
     """
     request = json.loads(payload)
+    if "lookup" in request:
+        return json.dumps(dataclasses.asdict(reference.lookup(request["lookup"]))).encode() + b"\n"
     arguments = [TensorSpec(a["name"], tuple(a["shape"]), a["dtype"]) for a in request["arguments"]]
     traced = _trace(request, arguments)
     diagnostics = [_bounded(d) for d in traced.diagnostics[:MAX_DIAGNOSTICS]]
