@@ -20,6 +20,8 @@ using orchestrator::v1::Session;
 
 // Deadline of the short calls, as the contract suggests.
 constexpr absl::Duration kCallTimeout = absl::Seconds(10);
+// The reference module is run once; the contract's sensible deadline.
+constexpr absl::Duration kDescribeTimeout = absl::Minutes(2);
 // Streams that break are taken up again after this pause, for so long without any event.
 constexpr absl::Duration kWatchPause = absl::Milliseconds(200);
 constexpr absl::Duration kWatchPatience = absl::Minutes(1);
@@ -78,6 +80,15 @@ absl::StatusOr<orchestrator::v1::ListSessionsResponse> Client::List(
   const absl::Status status = rpc::FromGrpcStatus(stub_->ListSessions(call.context(), request, &response));
   if (!status.ok()) return status;
   return response;
+}
+
+absl::StatusOr<orchestrator::v1::PromptBuilt> Client::RenderPrompt(
+    const orchestrator::v1::RenderPromptRequest& request) {
+  rpc::ClientCall call(rpc::CallContext("", absl::Now() + kDescribeTimeout, stop_));
+  orchestrator::v1::RenderPromptResponse response;
+  const absl::Status status = rpc::FromGrpcStatus(stub_->RenderPrompt(call.context(), request, &response));
+  if (!status.ok()) return status;
+  return std::move(*response.mutable_prompt());
 }
 
 absl::StatusOr<Session> Client::Cancel(const std::string& session_id, const std::string& reason) {

@@ -29,6 +29,8 @@ class Client {
   absl::StatusOr<orchestrator::v1::Session> Get(const std::string& session_id);
   absl::StatusOr<orchestrator::v1::ListSessionsResponse> List(
       const orchestrator::v1::ListSessionsRequest& request);
+  absl::StatusOr<orchestrator::v1::PromptBuilt> RenderPrompt(
+      const orchestrator::v1::RenderPromptRequest& request);
   // Also works after `stop`: ending a session is what an interrupted caller wants.
   absl::StatusOr<orchestrator::v1::Session> Cancel(const std::string& session_id, const std::string& reason);
 

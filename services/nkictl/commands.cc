@@ -54,6 +54,7 @@ absl::StatusOr<orchestrator::v1::SubmitTaskRequest> MakeRequest(const SessionFla
     options->mutable_wall_limit()->set_nanos(
         static_cast<int32_t>(1e9 * (flags.wall_limit_s - std::floor(flags.wall_limit_s))));
   }
+  for (const std::string& tool : flags.tools) options->add_tools(tool);
   if (flags.temperature >= 0) options->mutable_sampling()->set_temperature(flags.temperature);
   return request;
 }
@@ -140,6 +141,31 @@ int Run(const Environment& environment, const SessionFlags& flags, const std::st
   if (!kernel.ok()) return Fail(environment, kernel.status());
   if (!closed.ok()) fprintf(stderr, "nkictl: %s\n", std::string(closed.message()).c_str());
   return HasPassed(*session) ? kExitPass : kExitFail;
+}
+
+int PromptShow(const Environment& environment, const SessionFlags& flags, const std::string& file) {
+  absl::StatusOr<orchestrator::v1::SubmitTaskRequest> submit = MakeRequest(flags, file);
+  if (!submit.ok()) return Fail(environment, submit.status());
+  orchestrator::v1::RenderPromptRequest request;
+  *request.mutable_task() = submit->task();
+  request.set_mode(submit->mode());
+  *request.mutable_options() = submit->options();
+  absl::StatusOr<Connection> connection = Connect(environment, /*local=*/true);
+  if (!connection.ok()) return Fail(environment, connection.status());
+  const absl::StatusOr<orchestrator::v1::PromptBuilt> prompt = connection->client->RenderPrompt(request);
+  connection->Close(/*failed=*/false).IgnoreError();
+  if (!prompt.ok()) return Fail(environment, prompt.status());
+  if (environment.json) {
+    Print(absl::StrCat(Json(*prompt), "\n"));
+    return kExitPass;
+  }
+  Print(absl::StrCat("==== prompt ", prompt->name(), "@", prompt->hash(), "\n==== system\n", prompt->system(),
+                     "\n==== user\n", prompt->user().content(0).text()));
+  for (const llm::v1::Tool& tool : prompt->tools()) {
+    Print(absl::StrCat("\n==== tool ", tool.name(), "\n", tool.description(), "\n",
+                       tool.parameters_json_schema(), "\n"));
+  }
+  return kExitPass;
 }
 
 int Submit(const Environment& environment, const SessionFlags& flags, const std::string& file) {

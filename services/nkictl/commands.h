@@ -47,6 +47,7 @@ struct SessionFlags {
   double wall_limit_s = 0;
   double temperature = -1;
   bool optimize = false;
+  std::vector<std::string> tools;
   std::string request_id;
 };
 
@@ -61,6 +62,18 @@ int List(const Environment& environment, const std::string& state, const std::st
 int Show(const Environment& environment, const std::string& session_id, bool kernel_only);
 int Cancel(const Environment& environment, const std::string& session_id, const std::string& reason);
 int Up(const Environment& environment);
+// What the first model call of a session would carry, to the letter.
+int PromptShow(const Environment& environment, const SessionFlags& flags, const std::string& file);
+
+struct ExportFlags {
+  std::vector<std::string> sessions;  // none: those that the filters name
+  std::string model;
+  std::string run;
+  bool passed_only = false;
+  int limit = 1000;
+  std::string output;  // empty: stdout
+};
+int Export(const Environment& environment, const ExportFlags& flags);
 
 struct DemoFlags {
   std::string model = "builtin";

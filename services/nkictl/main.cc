@@ -52,6 +52,9 @@ void AddSessionFlags(CLI::App* command, SessionFlags* flags) {
       ->check(CLI::Range(0.0, 2.0));
   command->add_flag("--optimize", flags->optimize,
                     "Go on after the first verified kernel, to find a faster one");
+  command->add_option(
+      "--tool", flags->tools,
+      "Tools of the agent: compile_kernel, verify_kernel, profile_kernel, lookup_api; all by default");
   command->add_option("--request-id", flags->request_id,
                       "Makes a retry safe: the same id gives the same session");
 }
@@ -90,6 +93,25 @@ int Main(int argc, char** argv) {
   CLI::App* submit = app.add_subcommand("submit", "Submit a task and print the session's id");
   submit->add_option("FILE", file, "KernelBench-style file")->required();
   AddSessionFlags(submit, &flags);
+
+  CLI::App* prompt = app.add_subcommand("prompt", "What a model is sent")->require_subcommand(1);
+  CLI::App* prompt_show =
+      prompt->add_subcommand("show", "Print the first model call of a task, to the letter");
+  prompt_show->add_option("FILE", file, "KernelBench-style file")->required();
+  AddSessionFlags(prompt_show, &flags);
+
+  ExportFlags export_flags;
+  CLI::App* exporting =
+      app.add_subcommand("export", "Write sessions as training episodes, JSON lines in chat format");
+  exporting->add_option("SESSION", export_flags.sessions,
+                        "Their ids; none: the newest that the filters name");
+  exporting->add_option("--model", export_flags.model, "Only sessions of this model");
+  exporting->add_option("--run", export_flags.run, "Only sessions of this benchmark run");
+  exporting->add_flag("--passed", export_flags.passed_only, "Only sessions with a verified kernel");
+  exporting->add_option("--limit", export_flags.limit, "Most sessions")
+      ->check(CLI::Range(1, 1000000))
+      ->capture_default_str();
+  exporting->add_option("-o,--output", export_flags.output, "File to write; stdout by default");
 
   std::string session_id;
   int64_t from_sequence = 1;
@@ -170,7 +192,9 @@ int Main(int argc, char** argv) {
       ->check(CLI::IsMember({"standard", "high"}))
       ->capture_default_str();
 
+  bool any_port = false;
   CLI::App* up = app.add_subcommand("up", "Run the four services here until Ctrl-C");
+  up->add_flag("--any-port", any_port, "Free ports instead of 7600 to 7603 and 7610 to 7613");
 
   // Here for --help; main() has seen to it.
   app.add_subcommand("python", "Run a Python script whose neuronxcc.nki is ours: python SCRIPT [ARGUMENT...]")
@@ -198,9 +222,13 @@ int Main(int argc, char** argv) {
   if (demo->parsed()) exit_code = Demo(environment, demo_flags);
   if (profile->parsed()) exit_code = Profile(environment, profile_flags);
   if (verify->parsed()) exit_code = VerifyKernel(environment, verify_flags);
+  if (prompt_show->parsed()) exit_code = PromptShow(environment, flags, file);
+  if (exporting->parsed()) exit_code = Export(environment, export_flags);
   if (up->parsed()) {
-    environment.cluster.ports = kUpPorts;
-    environment.cluster.metrics_ports = kUpMetricsPorts;
+    if (!any_port) {
+      environment.cluster.ports = kUpPorts;
+      environment.cluster.metrics_ports = kUpMetricsPorts;
+    }
     exit_code = Up(environment);
   }
   return exit_code;

@@ -1,8 +1,8 @@
-"""What a name of the kernel language is, as text for whoever writes a kernel: signature, meaning, operands, engines,
-cost, rules with their usual fixes, an example.
+"""What a name of the kernel language is, as text for whoever writes a kernel: signature, meaning,
+operands, engines, cost, rules with their usual fixes, an example.
 
-Everything but the hand-written notes (reference_notes.py) comes from the modules and the instruction table themselves,
-so it can't say what the toolchain doesn't do.
+Everything but the hand-written notes (reference_notes.py) comes from the modules and the instruction
+table themselves, so it can't say what the toolchain doesn't do.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Entry:
 
 
 def lookup(name: str) -> Entry:
-    """The entry of a name in any usual spelling: "nl.load", "nki.isa.nc_matmul(...)", "load", "tile.reshape"."""
+    """The entry of a name in any usual spelling: "nl.load", "nki.isa.nc_matmul(...)", "tile.reshape"."""
     wanted = name.strip().lstrip("@").partition("(")[0].strip().rstrip(".")
     for path, thing in _candidates(wanted):
         return Entry(True, path, _text(path, thing)[:MAX_TEXT])
@@ -92,7 +92,9 @@ def _attribute(path: str, thing: object, rest: str):
 
 
 def _members(owner: object) -> list[str]:
-    return [name for name in dir(owner) if not name.startswith("_") and (owner is not Tensor or _is_api(name))]
+    return [
+        name for name in dir(owner) if not name.startswith("_") and (owner is not Tensor or _is_api(name))
+    ]
 
 
 def _is_api(name: str) -> bool:

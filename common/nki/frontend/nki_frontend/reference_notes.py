@@ -1,8 +1,8 @@
-"""What signatures and tables don't say about the names that kernels use most: limits, errors that are met most often,
-an example.
+"""What signatures and tables don't say about the names that kernels use most: limits, errors that are
+met most often, an example.
 
-An example is a piece of a kernel in which `a` and `b` are float32 HBM tensors [128, 512], `out` is an output of that
-shape, and `x` and `y` are `a` and `b` in SBUF. A test compiles each of them.
+An example is a piece of a kernel in which `a` and `b` are float32 HBM tensors [128, 512], `out` is an
+output of that shape, and `x` and `y` are `a` and `b` in SBUF. A test compiles each of them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ class Note:
 
 
 _PARTITIONS = "at most 128 partitions (first axis of the tile)"
-_FREE_AXES = "free axes only (1 and up); the partition axis needs nc_matmul with ones or tensor_partition_reduce"
+_FREE_AXES = (
+    "free axes only (1 and up); the partition axis needs nc_matmul with ones or tensor_partition_reduce"
+)
 _UNARY = Note("z = nl.exp(x)", limits=("a tile in SBUF or PSUM, not an HBM tensor: load it first",))
 _BINARY_LIMITS = (
     "equal partition counts; free axes broadcast, and a Python number may stand for either operand",
@@ -46,12 +48,13 @@ NOTES: dict[str, Note] = {
         "nl.store(out[0:128, 0:512], value=nl.multiply(x, 2.0))",
         limits=("the destination is in HBM; value and destination have the same shape",),
         errors=(
-            "err_cannot_update_immutable_parameter: kernel arguments are read-only, store to a shared_hbm tensor",
+            "err_cannot_update_immutable_parameter: arguments are read-only, store to a shared_hbm tensor",
             "err_unexpected_output_dependencies: two iterations of affine_range must not write one place",
         ),
     ),
     "nl.ndarray": Note(
-        "buf = nl.ndarray((nl.par_dim(128), 512), dtype=nl.float32, buffer=nl.sbuf)\nbuf[0:128, 0:512] = nl.exp(x)",
+        "buf = nl.ndarray((nl.par_dim(128), 512), dtype=nl.float32, buffer=nl.sbuf)\n"
+        "buf[0:128, 0:512] = nl.exp(x)",
         limits=(_PARTITIONS, "SBUF and PSUM tensors have at least two axes"),
         errors=("err_shared_hbm_must_in_kernel_level: create outputs at the top level of the kernel",),
     ),
@@ -61,16 +64,21 @@ NOTES: dict[str, Note] = {
         errors=("err_hbm_tensor_with_init_value_not_supported: use ndarray for HBM and store every element",),
     ),
     "nl.affine_range": Note(
-        "for j in nl.affine_range(4):\n    nl.store(out[:, j * 128:(j + 1) * 128], nl.exp(x[:, j * 128:(j + 1) * 128]))",
+        "for j in nl.affine_range(4):\n"
+        "    nl.store(out[:, j * 128:(j + 1) * 128], nl.exp(x[:, j * 128:(j + 1) * 128]))",
         limits=("iterations are independent: each writes its own part, or accumulates a matmul in PSUM",),
-        errors=("err_unexpected_output_dependencies: use sequential_range when an iteration needs an earlier one",),
+        errors=(
+            "err_unexpected_output_dependencies: use sequential_range when an iteration needs an earlier one",
+        ),
     ),
     "nl.sequential_range": Note(
         "top = nl.full((128, 1), -3.0e38, dtype=nl.float32, buffer=nl.sbuf)\n"
         "for j in nl.sequential_range(4):\n"
         "    part = nl.max(x[:, j * 128:(j + 1) * 128], axis=[1], keepdims=True)\n"
         "    top[...] = nl.maximum(top, part)",
-        errors=("err_local_variable_used_out_of_scope: create the tile before the loop, assign with tile[...] = ...",),
+        errors=(
+            "err_local_variable_used_out_of_scope: create the tile before the loop, assign with tile[...] =",
+        ),
     ),
     "nl.arange": Note(
         "i_p = nl.arange(128)[:, None]\ni_f = nl.arange(512)[None, :]\ntile = nl.load(a[i_p, i_f])",
@@ -85,7 +93,9 @@ NOTES: dict[str, Note] = {
         "for k in nl.affine_range(1):\n"
         "    acc += nisa.nc_matmul(x[:, 0:128], y)\n"
         "z = nl.copy(acc, dtype=nl.float32)",
-        limits=("stationary [K <= 128, M <= 128], moving [K <= 128, N <= 512], both in SBUF; result [M, N] in PSUM",),
+        limits=(
+            "stationary [K <= 128, M <= 128], moving [K <= 128, N <= 512], both in SBUF; result in PSUM",
+        ),
     ),
     "nisa.nc_transpose": Note("z = nl.copy(nisa.nc_transpose(x[:, 0:128]))"),
     "nl.transpose": Note("z = nl.transpose(x[:, 0:128])", limits=("two axes, at most 128 x 128",)),

@@ -1,6 +1,7 @@
 """The printed reference: every name has an entry, every example compiles, entries say what the tables say."""
 
 import pytest
+
 from nki_frontend import reference
 from nki_frontend.reference_notes import NOTES
 from nki_frontend.source import trace_source
@@ -49,7 +50,13 @@ def test_every_name_has_a_bounded_entry():
 
 @pytest.mark.parametrize(
     "spelling",
-    ["nisa.nc_matmul", "nki.isa.nc_matmul", "neuronxcc.nki.isa.nc_matmul", "nc_matmul", " nisa.nc_matmul(a, b) "],
+    [
+        "nisa.nc_matmul",
+        "nki.isa.nc_matmul",
+        "neuronxcc.nki.isa.nc_matmul",
+        "nc_matmul",
+        " nisa.nc_matmul(a, b) ",
+    ],
 )
 def test_spellings(spelling):
     entry = reference.lookup(spelling)
@@ -71,6 +78,8 @@ def test_unknown_names_get_near_ones():
     assert "nisa.tensor_reduce" in reference.lookup("nisa.tensor_reduction").similar
 
 
-@pytest.mark.parametrize("name", ["", ".", "nl.", "__builtins__", "nl.__dict__", "nl.load.__globals__", "a" * 256])
+@pytest.mark.parametrize(
+    "name", ["", ".", "nl.", "__builtins__", "nl.__dict__", "nl.load.__globals__", "a" * 256]
+)
 def test_only_public_names_are_looked_at(name):
     assert not reference.lookup(name).found or name == "nl."
