@@ -25,6 +25,8 @@ constexpr size_t kMaxConditions = 12;
 // Intervals into which the stores of one loop nest fall along an axis.
 constexpr size_t kMaxIntervals = 512;
 
+using isa::Undefined;
+
 using Intervals = std::vector<ir::Range>;
 
 // "expression >= 0" over the element's indices (as tile dimensions) and loop symbols.
@@ -55,53 +57,23 @@ std::vector<ir::Affine> ElementOf(const ir::Access& a) {
   return element;
 }
 
-// What instructions do with undefined elements of their sources.
-enum class Flow {
-  kStops,     // not followed
-  kElements,  // element by element into the destination
-  kRows,      // whole partitions into the destination; elements of one partition mix
-  kMixes,     // partitions mix: nothing is followed
-};
-Flow FlowOf(const ir::Instr& instr) {
-  switch (instr.op) {
-    case isa::Opcode::kDmaCopy:
-    case isa::Opcode::kTensorCopy:
-    case isa::Opcode::kActivation:
-    case isa::Opcode::kTensorTensor:
-    case isa::Opcode::kTensorScalar:
-    case isa::Opcode::kScalarTensorTensor:
-    case isa::Opcode::kReciprocal:
-    case isa::Opcode::kDropout:
-      return Flow::kElements;
-    case isa::Opcode::kTensorReduce:
-    case isa::Opcode::kBnStats:
-    case isa::Opcode::kMax8:
-      return Flow::kRows;
-    case isa::Opcode::kNcMatmul:
-    case isa::Opcode::kTensorPartitionReduce:
-      return Flow::kMixes;
-    default:
-      return Flow::kStops;
-  }
-}
-
 // The tile dimensions of a source along which the instruction combines elements.
 std::vector<size_t> MixingDims(const ir::Instr& instr, const ir::Access& src) {
   std::vector<size_t> dims;
-  switch (FlowOf(instr)) {
-    case Flow::kMixes:
+  switch (isa::RowOf(instr.op).undefined) {
+    case Undefined::kMixes:
       return {0};
-    case Flow::kRows:
+    case Undefined::kRows:
       for (const int32_t d : instr.attrs.axes) dims.push_back(static_cast<size_t>(d));
       if (instr.op == isa::Opcode::kTensorReduce) return dims;
       for (size_t d = 1; d < src.shape.size(); ++d) dims.push_back(d);
       return dims;
-    case Flow::kElements: {
+    case Undefined::kElements: {
       const bool sums = instr.dst.size() > 1 && std::holds_alternative<ir::Access>(instr.dst[1]);
       for (size_t d = 1; sums && d < src.shape.size(); ++d) dims.push_back(d);
       return dims;
     }
-    case Flow::kStops:
+    case Undefined::kStops:
       break;
   }
   return dims;
@@ -236,15 +208,15 @@ class Checker {
     }
     const ir::Instr& instr = *facts_.instrs[n].instr;
     for (const ir::Affine& m : JoinedMask(instr, dst)) conditions.push_back(Substitute(m, *positions));
-    const Flow flow = FlowOf(instr);
-    if (flow == Flow::kElements || flow == Flow::kRows) {
+    const Undefined flow = isa::RowOf(instr.op).undefined;
+    if (flow == Undefined::kElements || flow == Undefined::kRows) {
       for (const ir::Access* src : Sources(instr)) AddConditions(*src, flow, *positions, conditions);
     }
     if (conditions.size() <= kMaxConditions) defined = std::move(conditions);
   }
 
   // The conditions under which a source's elements are defined, for the destination's.
-  void AddConditions(const ir::Access& src, Flow flow, const std::vector<ir::Affine>& positions,
+  void AddConditions(const ir::Access& src, Undefined flow, const std::vector<ir::Affine>& positions,
                      std::vector<Condition>& conditions) const {
     const std::optional<std::vector<Condition>>& from = defined_[Id(facts_.StorageOf(src))];
     if (!from.has_value() || src.tensor != facts_.StorageOf(src) || src.indirect_axis >= 0) return;
@@ -252,7 +224,7 @@ class Checker {
       const ir::Affine at = Substitute(c, ElementOf(src));
       bool other_dims = false;
       for (size_t d = 1; d < at.dims.size(); ++d) other_dims = other_dims || at.dims[d] != 0;
-      if (flow == Flow::kRows && other_dims) continue;
+      if (flow == Undefined::kRows && other_dims) continue;
       const Condition condition = Substitute(at, positions);
       if (std::find(conditions.begin(), conditions.end(), condition) == conditions.end()) {
         conditions.push_back(condition);

@@ -67,7 +67,7 @@ py::dict Opcodes() {
   py::dict out;
   for (const isa::Row& row : isa::Table()) {
     out[py::str(Str(row.name))] =
-        py::make_tuple(static_cast<int>(row.op), row.in_isa, Engines(row.engines),
+        py::make_tuple(static_cast<int>(row.op), row.In("2.24"), Engines(row.engines),
                        static_cast<int>(row.preferred), row.dst.size(), row.src.size());
   }
   return out;

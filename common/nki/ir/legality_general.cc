@@ -44,7 +44,7 @@ std::string MemoriesText(uint8_t set) {
 uint8_t Reachable(const InstrView& v, const OperandView& o) {
   uint8_t set = o.rule->buffers;
   if (v.engine == Engine::kGpSimd) set &= isa::kInSbuf;
-  if (v.engine == Engine::kTensor && v.row.in_isa) set &= o.is_dst ? isa::kInPsum : isa::kInSbuf;
+  if (v.engine == Engine::kTensor && v.row.dialects != 0) set &= o.is_dst ? isa::kInPsum : isa::kInSbuf;
   return set;
 }
 

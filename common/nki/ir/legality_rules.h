@@ -71,8 +71,8 @@ struct Finding {
 using Verdict = std::optional<Finding>;
 
 // The instructions that a rule speaks about, as a set.
-using OpSet = uint32_t;
-static_assert(isa::kOpcodeCount <= 32);
+using OpSet = uint64_t;
+static_assert(isa::kOpcodeCount <= 64);
 inline constexpr OpSet kEveryOp = ~OpSet{0};
 template <typename... Ops>
 constexpr OpSet OneOf(Ops... ops) {

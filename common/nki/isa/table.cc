@@ -39,87 +39,11 @@ constexpr OperandRule kAffineSelectSrc[] = {{"on_true_tile", K::kTile, kInSbuf}}
 constexpr OperandRule kLocalGatherSrc[] = {{"src_buffer", K::kTile, kInSbuf}, {"index", K::kTile, kInSbuf}};
 constexpr OperandRule kDataVals[] = {{"data"}, {"vals"}};
 
+constexpr absl::Span<const OperandRule> kNoOperands = {};
+
 constexpr std::array<Row, kOpcodeCount> kTable = {{
-    {Opcode::kDmaCopy, "dma_copy", "Copy between HBM and SBUF with cast, by the DMA engines.", true, kD,
-     Engine::kDma, Cost::kDma, kDstAnyMemory, kSrcAnyMemory},
-    {Opcode::kDmaTranspose, "dma_transpose", "Copy by the DMA engines with axes swapped.", true, kD,
-     Engine::kDma, Cost::kDma, kDstAnyMemory, kSrcAnyMemory},
-    {Opcode::kNcMatmul, "nc_matmul",
-     "Matrix product of a stationary [K,M] and a moving [K,N] tile into PSUM [M,N].", true, kT,
-     Engine::kTensor, Cost::kMatmul, kDstPsum, kMatmulSrc},
-    {Opcode::kNcTranspose, "nc_transpose", "Transpose of a [P,F] tile into [F,P].", true, kT | kV,
-     Engine::kTensor, Cost::kTranspose, kDst, kData},
-    {Opcode::kActivation, "activation", "f(data * scale + bias) on the Scalar engine.", true, kS,
-     Engine::kScalar, Cost::kActivation, kDstAndReduce, kActivationSrc},
-    {Opcode::kTensorReduce, "tensor_reduce", "Reduction over free axes.", true, kV, Engine::kVector,
-     Cost::kTensorReduce, kDst, kData},
-    {Opcode::kTensorPartitionReduce, "tensor_partition_reduce", "Reduction over the partition axis.", true,
-     kG, Engine::kGpSimd, Cost::kGpSimdN, kDstSbuf, kDataSbuf},
-    {Opcode::kTensorTensor, "tensor_tensor", "Element-wise operation on two tiles.", true, kV | kG,
-     Engine::kVector, Cost::kTensorTensor, kDst, kTwoTiles},
-    {Opcode::kTensorTensorScan, "tensor_tensor_scan", "Scan along the free axis with two operators.", true,
-     kV, Engine::kVector, Cost::kTwoN, kDst, kScanSrc},
-    {Opcode::kScalarTensorTensor, "scalar_tensor_tensor",
-     "(data op0 operand0) op1 operand1 with operand1 a tile.", true, kV, Engine::kVector,
-     Cost::kScalarTensorTensor, kDst, kScalarTensorTensorSrc},
-    {Opcode::kTensorScalar, "tensor_scalar",
-     "(data op0 operand0) op1 operand1 with constants or [P,1] operands.", true, kV | kS | kG,
-     Engine::kVector, Cost::kMinIiN, kDstAndReduce, kTensorScalarSrc},
-    {Opcode::kTensorCopy, "tensor_copy", "Copy of a tile with cast.", true, kV | kS | kG, Engine::kVector,
-     Cost::kTensorCopy, kDst, kSrc},
-    {Opcode::kTensorCopyPredicated, "tensor_copy_predicated", "Copy where the predicate is non-zero.", true,
-     kV, Engine::kVector, Cost::kCopyPredicated, kDst, kPredicatedSrc},
-    {Opcode::kReciprocal, "reciprocal", "1 / data on the Vector engine.", true, kV, Engine::kVector,
-     Cost::kReciprocal, kDst, kData},
-    {Opcode::kIota,
-     "iota",
-     "An affine expression of its own indices.",
-     true,
-     kG,
-     Engine::kGpSimd,
-     Cost::kGpSimdN,
-     kDstSbuf,
-     {}},
-    {Opcode::kDropout, "dropout", "Random zeroing of elements.", true, kV, Engine::kVector, Cost::kMinIiN,
-     kDst, kDropoutSrc},
-    {Opcode::kAffineSelect, "affine_select", "Affine predicate chooses the element or a constant.", true, kG,
-     Engine::kGpSimd, Cost::kGpSimdN, kDstSbuf, kAffineSelectSrc},
-    {Opcode::kRangeSelect, "range_select", "Index range chooses the element or FP32 min.", true, kV,
-     Engine::kVector, Cost::kMinIiN, kDstAndReduce, kRangeSelectSrc},
-    {Opcode::kMemset,
-     "memset",
-     "Fill with a constant.",
-     true,
-     kV | kG,
-     Engine::kVector,
-     Cost::kMemset,
-     kDst,
-     {}},
-    {Opcode::kBnStats, "bn_stats", "Counts, means and variances of even and odd elements.", true, kV,
-     Engine::kVector, Cost::kMinIiN, kDst, kData},
-    {Opcode::kBnAggr, "bn_aggr", "Mean and variance from bn_stats triples.", true, kV, Engine::kVector,
-     Cost::kBnAggr, kDst, kData},
-    {Opcode::kLocalGather, "local_gather", "Gather inside each partition by per-core indices.", true, kG,
-     Engine::kGpSimd, Cost::kLocalGather, kDstSbuf, kLocalGatherSrc},
-    {Opcode::kMax8, "max8", "The eight largest values, descending.", true, kV, Engine::kVector, Cost::kN,
-     kDst, kSrc},
-    {Opcode::kNcFindIndex8, "nc_find_index8", "First index of each of eight values.", true, kV,
-     Engine::kVector, Cost::kN, kDst, kDataVals},
-    {Opcode::kNcMatchReplace8, "nc_match_replace8", "Replace the first occurrence of each of eight values.",
-     true, kV, Engine::kVector, Cost::kN, kDst, kDataVals},
-    {Opcode::kNcStreamShuffle, "nc_stream_shuffle", "Permute partitions inside each quadrant of 32.", true,
-     kV, Engine::kVector, Cost::kMinIiN, kDst, kSrc},
-    {Opcode::kRng,
-     "rng",
-     "Uniform random numbers in [0, 1).",
-     false,
-     kV | kG,
-     Engine::kGpSimd,
-     Cost::kGpSimdN,
-     kDstSbuf,
-     {}},
-    {Opcode::kPartitionBroadcast, "partition_broadcast", "One partition copied to all (a matmul with ones).",
-     false, kT | kV | kG, Engine::kTensor, Cost::kMatmul, kDst, kSrc},
+#define NKI_INSTRUCTION(op, ...) {Opcode::k##op, __VA_ARGS__},
+#include "common/nki/isa/instructions.inc"
 }};
 
 }  // namespace
@@ -132,6 +56,8 @@ std::optional<Opcode> OpcodeFromName(absl::string_view name) {
   }
   return std::nullopt;
 }
+
+uint8_t SdkBit(absl::string_view sdk) { return sdk == "2.24" ? kSdk224 : sdk == "2.32" ? kSdk232 : 0; }
 
 absl::Span<const Row> Table() { return kTable; }
 

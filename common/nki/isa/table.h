@@ -2,8 +2,8 @@
 // model, the executor and the printed reference are views of these rows; a test in each of them walks the
 // table.
 //
-// To add an instruction: append an Opcode, its row in table.cc, and its semantics in common/nki/exec. What
-// the row says (engines, operands, cost formula) needs no other code.
+// To add an instruction: its entry in instructions.inc and its semantics in common/nki/exec (README.md of
+// common/nki walks through one). What the entry says (engines, operands, cost, FLOPs) needs no other code.
 //
 // Sources: aws-neuron-sdk v2.24.0, general/nki/api/nki/isa/__init__.py for operands and cost; each row's
 // `source` names the page where that differs.
@@ -20,38 +20,23 @@
 
 namespace nkiagent::nki::isa {
 
-// Values are part of the serialised program: append only.
+// In the order of instructions.inc. Values are part of the serialised program.
 enum class Opcode : uint8_t {
-  kDmaCopy = 0,   // HBM/SBUF -> HBM/SBUF, with cast, optional read-modify-write, optional indirect index
-  kDmaTranspose,  // DMA whose access pattern swaps axes (load_transpose2d, dma_transpose)
-  kNcMatmul,      // dst[M,N] (+)= stationary[K,M].T @ moving[K,N]
-  kNcTranspose,   // dst[F,P] = data[P,F].T
-  kActivation,    // dst = f(data * scale + bias), optional accumulation into the reduction registers
-  kTensorReduce,  // dst = reduce(op, data) over free axes
-  kTensorPartitionReduce,  // dst[1,F] = reduce(op, data[P,F]) over partitions
-  kTensorTensor,           // dst = a op b
-  kTensorTensorScan,       // r[i] = op1(op0(d0[i], r[i-1]), d1[i])
-  kScalarTensorTensor,     // dst = (data op0 operand0) op1 operand1
-  kTensorScalar,  // dst = (data op0 operand0) op1 operand1, operands constants or [P,1]; optional reduction
-  kTensorCopy,    // dst = src, cast; src or dst may have a run-time index
-  kTensorCopyPredicated,  // dst = predicate ? src : dst
-  kReciprocal,            // dst = 1 / data on the Vector engine
-  kIota,                  // dst = affine expression of its own indices
-  kDropout,               // dst = drop(data, probability)
-  kAffineSelect,          // dst = affine predicate ? on_true : constant
-  kRangeSelect,           // dst = index inside bounds ? on_true : FP32 min; optional max
-  kMemset,                // dst = constant
-  kBnStats,               // dst[P,6] = counts, means, variances * counts of even and odd elements
-  kBnAggr,                // dst[P,2] = mean, variance of bn_stats triples
-  kLocalGather,           // gather in each partition by indices shared inside a 16-partition core
-  kMax8,                  // eight largest, descending
-  kNcFindIndex8,          // first index of each of eight values
-  kNcMatchReplace8,       // replace first occurrence of each of eight values
-  kNcStreamShuffle,       // permute partitions inside each 32-partition quadrant
-  kRng,                   // uniform [0, 1) numbers
-  kPartitionBroadcast,    // dst[P,F] = src[1,F] for every partition
+#define NKI_INSTRUCTION(op, ...) k##op,
+#include "common/nki/isa/instructions.inc"
 };
-inline constexpr int kOpcodeCount = 28;
+inline constexpr int kOpcodeCount = 0
+#define NKI_INSTRUCTION(...) +1
+#include "common/nki/isa/instructions.inc"
+    ;
+
+// Dialects of NKI, as a set: those that have an instruction as nki.isa.<name>.
+enum Dialect : uint8_t {
+  kSdk224 = 1,  // neuronxcc.nki of SDK 2.24, which the frontend speaks
+  kSdk232 = 2,  // nki of SDK 2.32
+};
+// The bit of "2.24" or "2.32"; 0 for others.
+uint8_t SdkBit(absl::string_view sdk);
 
 // Where an operand may live, as a set.
 enum BufferSet : uint8_t {
@@ -98,6 +83,22 @@ enum class Cost : uint8_t {
   kDma,                 // by size and access pattern, not by engine cycles
 };
 
+// The floating-point operations of one execution.
+enum class Flops : uint8_t {
+  kNone,         // moves data
+  kDestination,  // one for each element of the destination, two with a second operator
+  kSource,       // one for each element of the source
+  kMatmul,       // two for each product
+};
+
+// What becomes of undefined elements of a source.
+enum class Undefined : uint8_t {
+  kStops,     // not followed
+  kElements,  // undefined at the same place of the destination
+  kRows,      // elements of one partition mix, partitions do not
+  kMixes,     // partitions mix
+};
+
 inline constexpr int kMaxDst = 2;
 inline constexpr int kMaxSrc = 3;
 
@@ -105,12 +106,16 @@ struct Row {
   Opcode op;
   absl::string_view name;     // SDK 2.24 name in nki.isa where there is one, else the name used in programs
   absl::string_view summary;  // one line for the printed reference
-  bool in_isa;                // callable as nki.isa.<name> in SDK 2.24
+  uint8_t dialects;           // those that have it in nki.isa under this name
   uint8_t engines;            // bit (1 << Engine) for each engine that may run it
   Engine preferred;           // used when the kernel does not name one
   Cost cost;
   absl::Span<const OperandRule> dst;
   absl::Span<const OperandRule> src;
+  Flops flops;
+  Undefined undefined;
+
+  bool In(absl::string_view sdk) const { return (dialects & SdkBit(sdk)) != 0; }
 };
 
 const Row& RowOf(Opcode op);

@@ -1,5 +1,8 @@
 #include "common/nki/isa/table.h"
 
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
 #include <set>
 #include <string>
 
@@ -27,6 +30,27 @@ TEST(InstructionTable, EveryRowIsDocumentedAndRunsOnItsPreferredEngine) {
     EXPECT_FALSE(row.dst.empty()) << row.name;
     EXPECT_LE(row.dst.size(), static_cast<size_t>(kMaxDst)) << row.name;
     EXPECT_LE(row.src.size(), static_cast<size_t>(kMaxSrc)) << row.name;
+  }
+}
+
+TEST(InstructionTable, RowsSayWhichDialectsHaveThem) {
+  EXPECT_TRUE(RowOf(Opcode::kNcMatmul).In("2.24"));
+  EXPECT_TRUE(RowOf(Opcode::kNcMatmul).In("2.32"));
+  EXPECT_FALSE(RowOf(Opcode::kRng).In("2.24"));
+  EXPECT_TRUE(RowOf(Opcode::kRng).In("2.32"));
+  EXPECT_EQ(RowOf(Opcode::kPartitionBroadcast).dialects, 0);
+  EXPECT_FALSE(RowOf(Opcode::kNcMatmul).In("1.0"));
+}
+
+// The pieces of an instruction that lie outside its row. Cost, execution and legality are walked by the tests
+// of their own folders; a switch over opcodes without a default is the compiler's to watch.
+TEST(InstructionTable, EveryRowIsExplainedInTheReadme) {
+  const char* root = std::getenv("NKI_SOURCE_DIR");
+  std::ifstream file((root == nullptr ? std::string(".") : std::string(root)) + "/common/nki/README.md");
+  const std::string readme{std::istreambuf_iterator<char>(file), {}};
+  ASSERT_FALSE(readme.empty());
+  for (const Row& row : Table()) {
+    EXPECT_NE(readme.find("`" + std::string(row.name) + "`"), std::string::npos) << row.name;
   }
 }
 

@@ -257,30 +257,18 @@ class Coster {
     };
     for (const Tile& t : dst_) move(t, true);
     for (const Tile& t : src_) move(t, false);
-    switch (i_.op) {
-      case Opcode::kNcMatmul:
+    switch (row_.flops) {
+      case isa::Flops::kNone:
+        break;
+      case isa::Flops::kMatmul:
         w_.tensor_flops = w_.flops = 2 * src_[0].elements() * src_[1].free;
         break;
-      case Opcode::kDmaCopy:
-      case Opcode::kDmaTranspose:
-      case Opcode::kNcTranspose:
-      case Opcode::kTensorCopy:
-      case Opcode::kMemset:
-      case Opcode::kIota:
-      case Opcode::kPartitionBroadcast:
-      case Opcode::kNcStreamShuffle:
-      case Opcode::kLocalGather:
-      case Opcode::kTensorCopyPredicated:
-        break;
-      case Opcode::kTensorReduce:
-      case Opcode::kTensorPartitionReduce:
-      case Opcode::kBnStats:
+      case isa::Flops::kSource:
         w_.flops = src_[0].elements();
         break;
-      default: {
-        const bool two = i_.attrs.op1 != AluOp::kNone;
-        w_.flops = dst_[0].elements() * (two ? 2 : 1);
-      }
+      case isa::Flops::kDestination:
+        w_.flops = dst_[0].elements() * (i_.attrs.op1 != AluOp::kNone ? 2 : 1);
+        break;
     }
   }
 

@@ -71,6 +71,33 @@ TEST(Cost, ShortInstructionsTakeTheMinimumInterval) {
                    64);
 }
 
+// A destination and sources that fit the row, whatever it means.
+TEST(Cost, EveryInstructionOfTheTableHasOne) {
+  for (const isa::Row& row : isa::Table()) {
+    ProgramBuilder b;
+    const bool hbm = row.cost == isa::Cost::kDma;
+    const auto tile = [&](const isa::OperandRule& rule) -> ir::Operand {
+      if (rule.optional) return std::monostate{};
+      const bool psum = (rule.buffers & (isa::kInSbuf | isa::kInHbm)) == 0;
+      const int64_t free = rule.kind == isa::OperandKind::kVector ? 1 : 32;
+      return b.Whole(psum ? b.Psum("t", {128, free}) : b.Sbuf("t", {128, free}));
+    };
+    std::vector<ir::Operand> dst, src;
+    for (const isa::OperandRule& rule : row.dst) dst.push_back(tile(rule));
+    for (const isa::OperandRule& rule : row.src) src.push_back(tile(rule));
+    if (hbm) src[0] = b.Whole(b.Input("x", {128, 32}));
+    Attrs attrs = Op(AluOp::kNone);
+    attrs.num_valid_indices = 16;
+    b.Emit(row.op, std::move(dst), std::move(src), attrs);
+    const ir::Program p = b.BuildUnchecked();
+    const Work w = WorkOf(p, std::get<ir::Instr>(p.body.back().item), {}, BroadcastTensors(p));
+    EXPECT_GT(w.occupancy_ns, 0) << row.name;
+    EXPECT_GT(w.latency_ns, 0) << row.name;
+    EXPECT_EQ(w.flops > 0, row.flops != isa::Flops::kNone) << row.name;
+    EXPECT_EQ(row.cost == isa::Cost::kDma, w.engine == Engine::kDma) << row.name;
+  }
+}
+
 double TensorTensor(DType dtype, bool psum) {
   return CyclesOf([=](auto& b) {
     const TensorId x = psum ? b.Psum("x", {128, 512}, dtype) : b.Sbuf("x", {128, 512}, dtype);
@@ -432,6 +459,20 @@ TEST(Cost, ElementWiseTransfersCostByTheElementAndTransposingOnesLess) {
   EXPECT_DOUBLE_EQ(transfer(Opcode::kDmaCopy, true), 128 * 128 * kDmaElementNs / kDmaEngines);
   EXPECT_DOUBLE_EQ(transfer(Opcode::kDmaTranspose, true), 128 * 128 * kDmaTransposeElementNs / kDmaEngines);
   EXPECT_LT(transfer(Opcode::kDmaCopy, false), transfer(Opcode::kDmaTranspose, true));
+}
+
+// 64 blocks of 8 KiB per partition, of which each iteration uses one: 8 KiB are alive.
+TEST(Estimate, BlocksThatALoopOwnsAreNotSpilled) {
+  const Estimate e = EstimateOf([](auto& b) {
+    const TensorId x = b.Input("x", {64, 128, 2048}), y = b.Output("y", {64, 128, 2048});
+    const TensorId blocks = b.Sbuf("blocks", {64, 128, 2048}, DType::kFloat32, 1);
+    const SymbolId i = b.BeginLoop("i", 64);
+    const auto block = [&](TensorId id) { return Tile(id, {128, 2048}, {Sym(i), Dim(0), Dim(1)}); };
+    b.Copy(block(blocks), block(x));
+    b.Copy(block(y), block(blocks));
+  });
+  EXPECT_EQ(e.spill_bytes, 0);
+  EXPECT_DOUBLE_EQ(e.sbuf_peak_bytes, 128 * 2048 * 4);
 }
 
 TEST(Estimate, TilesBeyondSbufAreSpilled) {
