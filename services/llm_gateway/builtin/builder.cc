@@ -146,6 +146,12 @@ Tensor Builder::Select(const Tensor& condition, const Tensor& x, const Tensor& y
 
 Tensor Builder::Cast(const Tensor& x, DType dtype) {
   if (x.dtype == dtype) return x;
+  const auto is_word = [](DType d) { return d == DType::kInt32 || d == DType::kInt64; };
+  if (is_word(x.dtype) && is_word(dtype)) {  // on chip both are int32
+    Tensor same = x;
+    same.dtype = dtype;
+    return same;
+  }
   if (dtype == DType::kBool) return Binary(Fn::kNotEqual, x, 0.0, dtype);
   if (IsFloat(x.dtype) && !IsFloat(dtype)) return Unary(Fn::kTrunc, x, dtype);
   return Unary(Fn::kCopy, x, dtype);

@@ -1,4 +1,5 @@
 // Operations that know where an element lies: ranges, positions of extremes, the largest few, picks by index.
+#include <cmath>
 #include <limits>
 #include <string>
 #include <vector>
@@ -11,6 +12,7 @@ namespace nkiagent::builtin {
 namespace {
 
 constexpr DType kF32 = DType::kFloat32;
+constexpr double kExactInt = 1 << 24;  // float32 holds every whole number up to here
 // A pick by index compares every candidate position with the index, so it costs picks times candidates. For
 // more picks than this a table lookup is the better way.
 constexpr int64_t kMaxPicks = 8;
@@ -150,8 +152,14 @@ void LowerRange(NodeLowering& n) {
   }
   Tensor range = b.Positions(n.dims()[0]);
   const DType inner = IsFloat(n.dtype()) ? kF32 : n.dtype();
-  if (step != 1) range = b.Binary(Fn::kMultiply, range, Builder::Number(step, inner), inner);
-  if (start != 0) range = b.Binary(Fn::kAdd, range, Builder::Number(start, inner), inner);
+  if (start == std::trunc(start) && step == std::trunc(step) &&
+      std::fabs(start) + std::fabs(step) < kExactInt) {
+    range.view.offset = static_cast<int64_t>(start);
+    range.view.strides[0] = static_cast<int64_t>(step);
+  } else {
+    range = b.Binary(Fn::kMultiply, range, Builder::Number(step, inner), inner);
+    range = b.Binary(Fn::kAdd, range, Builder::Number(start, inner), inner);
+  }
   n.Yield(b.Cast(range, n.dtype()));
 }
 

@@ -14,21 +14,6 @@ int64_t Divisor(int64_t size, int64_t limit) {
   return 1;
 }
 
-// Cuts `axis` into (size / inner, inner).
-Iteration SplitAxis(Iteration it, int axis, int64_t inner) {
-  const auto at = [axis](auto& v) { return v.begin() + axis; };
-  it.dims[axis] /= inner;
-  it.dims.insert(at(it.dims) + 1, inner);
-  const bool free = it.free[axis];
-  it.free.insert(at(it.free) + 1, free);
-  for (Access& access : it.accesses) {
-    const int64_t stride = access.strides[axis];
-    access.strides[axis] = stride * inner;
-    access.strides.insert(at(access.strides) + 1, stride);
-  }
-  return it;
-}
-
 // The row axis that fills the partitions with the fewest tiles; the last of equals, which lies closest in
 // memory.
 int BestPartitionAxis(const Iteration& it, const std::vector<int>& candidates) {
@@ -46,73 +31,8 @@ int BestPartitionAxis(const Iteration& it, const std::vector<int>& candidates) {
   return best;
 }
 
-// Fixed cost of an instruction in elements per partition, about (hardware notes: some 60 cycles to start an
-// access).
-constexpr double kInstructionOverhead = 64;
-// What a DMA loses, about, when neighbours along the free axis aren't neighbours in memory: each element is a
-// descriptor of its own. Turned by the Tensor engine, the same access costs some extra instructions.
-constexpr double kStridedPenalty = 32;
-constexpr double kTurnedPenalty = 1.5;
 // Squares smaller than this aren't worth turning.
 constexpr int64_t kSmallestTurnedBlock = 16;
-
-// Tiles that overlap need not be long, but a DMA moves a row of fewer elements than this at half speed. The
-// more is computed on a tile, the more there is to hide.
-constexpr int64_t kOverlappingTiles = 4;
-constexpr int64_t kShortTile = 512;
-constexpr int64_t kShortTileOfManyOps = 256;
-constexpr size_t kManyOps = 3;
-
-double ElementwiseCost(const Iteration& it, int free_axis, int partition_axis, int64_t limit) {
-  double tiles = 1;
-  for (size_t i = 0; i < it.dims.size(); ++i) {
-    const int axis = static_cast<int>(i);
-    if (axis != free_axis && axis != partition_axis) tiles *= static_cast<double>(it.dims[i]);
-  }
-  tiles *= static_cast<double>(TileAxis(it, partition_axis, kMaxPartitions).count());
-  const AxisTiling free = TileAxis(it, free_axis, limit);
-  double cost =
-      tiles * static_cast<double>(free.count()) * (static_cast<double>(free.tile) + kInstructionOverhead);
-  for (const Access& access : it.accesses) {
-    if (free.axis < 0 || access.strides[free.axis] <= 1 || access.is_positions) continue;
-    const bool turned = partition_axis >= 0 && access.strides[partition_axis] == 1;
-    cost *= turned ? kTurnedPenalty : kStridedPenalty;
-  }
-  return cost;
-}
-
-// A stage without reductions may take any axis, or a piece of one, as its free axis.
-void TileElementwise(StagePlan* plan) {
-  const Iteration base = plan->iteration;
-  int64_t limit = plan->assumptions.max_free > 0 ? plan->assumptions.max_free : kElementwiseFree;
-  // Several tiles overlap: one is loaded while another is computed and a third is stored.
-  const int64_t shortest = plan->stage.ops.size() < kManyOps ? kShortTile : kShortTileOfManyOps;
-  const int64_t overlapping = ElementCount(base.dims) / (kMaxPartitions * kOverlappingTiles);
-  limit = std::min(limit, std::max(overlapping, shortest));
-  double best = std::numeric_limits<double>::infinity();
-  const auto consider = [&](const Iteration& it, int free_axis) {
-    std::vector<int> others;
-    for (int i = 0; i < static_cast<int>(it.dims.size()); ++i) {
-      if (i != free_axis) others.push_back(i);
-    }
-    const int partition_axis = BestPartitionAxis(it, others);
-    const double cost = ElementwiseCost(it, free_axis, partition_axis, limit);
-    if (cost > best) return;
-    best = cost;
-    plan->iteration = it;
-    plan->free = TileAxis(it, free_axis, limit);
-    plan->partition = TileAxis(it, partition_axis, kMaxPartitions);
-  };
-  for (int axis = 0; axis < static_cast<int>(base.dims.size()); ++axis) {
-    for (int64_t d = 2; d <= std::min(limit, base.dims[axis] - 1); ++d) {
-      if (base.dims[axis] % d == 0) consider(SplitAxis(base, axis, d), axis + 1);
-    }
-    consider(base, axis);
-  }
-  for (int i = 0; i < static_cast<int>(plan->iteration.dims.size()); ++i) {
-    if (i != plan->free.axis && i != plan->partition.axis) plan->row_loops.push_back(i);
-  }
-}
 
 void TileRows(StagePlan* plan) {
   const Iteration& it = plan->iteration;
@@ -154,7 +74,7 @@ StagePlan PlanStage(const Program& program, const StagedProgram& staged, const S
   if (stage.has_free) {
     TileRows(&plan);
   } else {
-    TileElementwise(&plan);
+    TileElementwise(program, &plan);
   }
   if (stage.matmul >= 0) {
     plan.matmul.k = program.ops[stage.matmul].operands[0].view.dims[2];

@@ -75,6 +75,8 @@ struct StagePlan {
   Iteration iteration;
   std::vector<int> row_loops;   // axes of the iteration with a loop of their own, outermost first
   std::vector<int> free_loops;  // free axes with a loop of their own around the chunks
+  // Axes that a tile has, whole, between its partition axis and its free axis. Only without reductions.
+  std::vector<int> tile_axes;
   AxisTiling partition;
   AxisTiling free;
   MatmulTiling matmul;  // meaningful when stage.matmul >= 0
@@ -105,6 +107,12 @@ int64_t TurnedBlock(const StagePlan& plan);
 
 // Tiles a stage over windows whose iteration is known. In window_plan.cc.
 void TileWindows(const Program& program, StagePlan* plan);
+
+// Chooses the axes of a stage without reductions. In elementwise_plan.cc.
+void TileElementwise(const Program& program, StagePlan* plan);
+
+// The axes in the order in which the access steps through memory, the slowest first.
+void SortByStride(const Access& access, std::vector<int>* axes);
 
 // Tile for an axis of `size` under `limit`: all of it, or the largest even split that isn't wasteful, or
 // `limit` with a ragged last tile.

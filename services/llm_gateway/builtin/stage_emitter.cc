@@ -17,6 +17,13 @@ std::string Scaled(int64_t coefficient, const AxisIndex& index) {
              : absl::StrCat(coefficient, " * ", index.text);
 }
 
+// `nl.arange(count)` along axis `position` of `rank`.
+std::string Arange(int64_t count, size_t position, size_t rank) {
+  std::vector<absl::string_view> axes(rank, "None");
+  axes[position] = ":";
+  return absl::StrCat("nl.arange(", count, ")[", absl::StrJoin(axes, ", "), "]");
+}
+
 // Kernel-side shape: rank 0 is (1,).
 Dims KernelDims(const Value& value) { return value.dims.empty() ? Dims{1} : value.dims; }
 
@@ -38,15 +45,17 @@ void StageEmitter::Fail(const std::string& message) {
 absl::Status StageEmitter::Emit(PythonWriter* kernel) {
   EmitLoops();
   if (!status_.ok()) return status_;
+  const size_t rank = 2 + stage_.tile_axes.size();
   kernel->Line(absl::StrCat("# ", Headline()));
   kernel->Append(views_);
   std::vector<std::pair<std::string, std::string>> indices = {
-      {names_.i_p, absl::StrCat("nl.arange(", stage_.partition.tile, ")[:, None]")},
-      {names_.i_f, absl::StrCat("nl.arange(", stage_.free.tile, ")[None, :]")},
+      {names_.i_p, Arange(stage_.partition.tile, 0, rank)},
+      {names_.i_f, Arange(stage_.free.tile, rank - 1, rank)},
       {names_.i_one, "nl.arange(1)[:, None]"},
       {names_.i_bp, absl::StrCat("nl.arange(", TurnedBlock(stage_), ")[:, None]")},
       {names_.i_bf, absl::StrCat("nl.arange(", TurnedBlock(stage_), ")[None, :]")},
       {names_.i_pf, absl::StrCat("nl.arange(", stage_.partition.tile, ")[None, :]")}};
+  for (auto& more : vectors_) indices.push_back(std::move(more));
   for (auto& more : MoreIndices()) indices.push_back(std::move(more));
   for (const auto& [name, definition] : indices) {
     if (hoisted_.Mentions(name) || body_.Mentions(name)) kernel->Line(absl::StrCat(name, " = ", definition));
@@ -99,6 +108,10 @@ void StageEmitter::IndexRows(const std::string& row_variable) {
 }
 
 void StageEmitter::IndexColumns(const std::string& chunk_variable) {
+  for (size_t i = 0; i < stage_.tile_axes.size(); ++i) {
+    const int axis = stage_.tile_axes[i];
+    axes_[axis] = {Vector(stage_.iteration.dims[axis], i + 1), AxisIndex::Kind::kFree, false};
+  }
   const AxisTiling& columns = stage_.free;
   column_start_ = chunk_variable.empty() ? "" : absl::StrCat(chunk_variable, " * ", columns.tile);
   column_index_ = chunk_variable.empty()
@@ -215,8 +228,69 @@ Tile StageEmitter::LoadPositions(const Access& access) {
   return tile;
 }
 
+Dims StageEmitter::TileShape(bool has_free) const {
+  Dims shape = {stage_.partition.tile};
+  for (int axis : stage_.tile_axes) shape.push_back(has_free ? stage_.iteration.dims[axis] : 1);
+  shape.push_back(has_free ? stage_.free.tile : 1);
+  return shape;
+}
+
+std::string StageEmitter::Vector(int64_t count, size_t position) {
+  std::string& name = vector_of_[{count, position}];
+  if (name.empty()) {
+    name = names_.names.Unique("i_t");
+    vectors_.emplace_back(name, Arange(count, position, 2 + stage_.tile_axes.size()));
+  }
+  return name;
+}
+
+Tile StageEmitter::LoadInOrder(const Access& access) {
+  const Value& value = program().values[access.value];
+  std::vector<int> tiled = stage_.tile_axes;
+  tiled.push_back(stage_.free.axis);
+  std::vector<int> order = tiled;
+  SortByStride(access, &order);
+  std::vector<AxisIndex> axes = axes_;
+  for (size_t i = 0; i < order.size() && order != tiled; ++i) {
+    // Where the free axis comes in chunks, these start where they do in the stage's order.
+    const bool free = order[i] == stage_.free.axis;
+    const std::string vector = Vector(free ? stage_.free.tile : stage_.iteration.dims[order[i]], i + 1);
+    axes[order[i]].text =
+        free && !column_start_.empty() ? absl::StrCat(column_start_, " + ", vector) : vector;
+  }
+  const Subscripted source =
+      Subscript(access.value, access.offset, access.strides, stage_.iteration.dims, axes);
+  auto& cache = source.depends_on_loop ? loads_ : hoisted_loads_;
+  const auto found = cache.find(source.text);
+  if (found != cache.end()) return found->second;
+  std::string mask = RowMask();
+  if (stage_.free.ragged()) {
+    const std::string columns = absl::StrCat(axes[stage_.free.axis].text, " < ", stage_.free.size);
+    mask = mask.empty() ? columns : absl::StrCat("(", mask, ") & (", columns, ")");
+  }
+  Tile tile{names_.names.Unique(absl::StrCat(names_.hbm[access.value], "_tile")), source.has_free,
+            TileDType(value.dtype)};
+  (source.depends_on_loop ? body_ : hoisted_)
+      .Line(absl::StrCat(tile.name, " = nl.load(", source.text,
+                         mask.empty() ? "" : absl::StrCat(", mask=(", mask, ")"), ")"));
+  if (order != tiled && source.has_free) {
+    std::vector<std::string> subscripts = {names_.i_p};
+    for (int axis : order) {
+      const size_t position =
+          static_cast<size_t>(std::find(tiled.begin(), tiled.end(), axis) - tiled.begin()) + 1;
+      subscripts.push_back(axis == stage_.free.axis ? names_.i_f
+                                                    : Vector(stage_.iteration.dims[axis], position));
+    }
+    tile.name = absl::StrCat(tile.name, "[", absl::StrJoin(subscripts, ", "), "]");
+    tile.reordered = true;
+  }
+  cache[source.text] = tile;
+  return tile;
+}
+
 Tile StageEmitter::Load(const Access& access) {
   if (access.is_positions) return LoadPositions(access);
+  if (!stage_.tile_axes.empty()) return LoadInOrder(access);
   if (IsTurned(stage_, access, program().values[access.value].dtype)) return LoadTurned(access);
   const Value& value = program().values[access.value];
   const Subscripted source =
@@ -249,8 +323,8 @@ Tile StageEmitter::OperandTile(size_t position, size_t k) {
 }
 
 Tile StageEmitter::WithFreeAxis(const Tile& tile) {
-  if (tile.has_free || stage_.free.tile == 1) return tile;
-  const Dims shape = {stage_.partition.tile, stage_.free.tile};
+  if (tile.has_free || TileShape(true) == TileShape(false)) return tile;
+  const Dims shape = TileShape(true);
   return Define(absl::StrCat(tile.name, "_wide"),
                 absl::StrCat("nl.broadcast_to(", tile.name, ", shape=", TupleLiteral(shape), ")"), true,
                 tile.dtype);
@@ -310,14 +384,14 @@ void StageEmitter::EmitOp(size_t position) {
     texts.push_back(tiles.back().name);
     has_free |= tiles.back().has_free;
   }
-  const Dims shape = {stage_.partition.tile, is_row ? 1 : stage_.free.tile};
+  const Dims shape = TileShape(!is_row);
   if (op.fn == Fn::kSelect) {
     // nl.where wants tiles of one shape, the first branch included; only the second may be a number.
     for (size_t k = 0, t = 0; k < op.operands.size(); ++k) {
       if (op.operands[k].immediate.has_value()) {
         if (k == 2) continue;
         texts[k] = Define(absl::StrCat(BaseName(op), "_fill"),
-                          absl::StrCat("nl.full(", TupleLiteral({shape[0], has_free ? shape[1] : 1}), ", ",
+                          absl::StrCat("nl.full(", TupleLiteral(TileShape(has_free && !is_row)), ", ",
                                        texts[k], ", dtype=", DTypeLiteral(op.dtype), ")"),
                           has_free, op.dtype)
                        .name;
@@ -334,7 +408,7 @@ void StageEmitter::EmitOp(size_t position) {
                     absl::StrCat("nl.full(", TupleLiteral(shape), ", ", texts[0],
                                  ", dtype=", DTypeLiteral(op.dtype), ")"),
                     !is_row, TileDType(op.dtype));
-  } else if (op.fn == Fn::kCopy && tiles[0].dtype == TileDType(op.dtype)) {
+  } else if (op.fn == Fn::kCopy && tiles[0].dtype == TileDType(op.dtype) && !tiles[0].reordered) {
     result = tiles[0];
   } else if (row.is_reduction) {
     Tile whole = WithFreeAxis(tiles[0]);

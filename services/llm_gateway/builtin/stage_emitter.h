@@ -24,6 +24,7 @@ struct Tile {
   std::string name;
   bool has_free = false;
   DType dtype = DType::kFloat32;  // of the tile itself, which for truth values may differ from the value's
+  bool reordered = false;         // `name` is a tile of other order, indexed in the stage's
 };
 
 // Names that all stages of a kernel share. Loop variables and index vectors are rebound by each stage; tiles
@@ -120,6 +121,12 @@ class StageEmitter {
 
  private:
   Tile Load(const Access& access);
+  // A tile of several axes, loaded in the order in which it lies in memory.
+  Tile LoadInOrder(const Access& access);
+  // The shape of a tile; of one that doesn't vary along its free axes, with these of size 1.
+  Dims TileShape(bool has_free) const;
+  // `nl.arange(count)` along axis `position` of a tile; its name.
+  std::string Vector(int64_t count, size_t position);
   Tile LoadPositions(const Access& access);
   // turned_access.cc: accesses whose elements are neighbours along the partition axis.
   Tile LoadTurned(const Access& access);
@@ -144,7 +151,9 @@ class StageEmitter {
   std::map<int, Tile> tiles_;             // by value
   std::map<std::string, Tile> loads_;     // by source expression
   std::map<std::string, Tile> hoisted_loads_;
-  std::string zeros_;  // a hoisted tile of them
+  std::string zeros_;                                         // a hoisted tile of them
+  std::vector<std::pair<std::string, std::string>> vectors_;  // further index vectors and their definitions
+  std::map<std::pair<int64_t, size_t>, std::string> vector_of_;  // by count and position
 };
 
 }  // namespace nkiagent::builtin

@@ -42,6 +42,17 @@ class TurnedProduct(nn.Module):
         return torch.relu(a.transpose(-1, -2) @ b.transpose(-1, -2) + 1)
 
 
+class PixelShuffle(nn.Module):
+    def forward(self, x):
+        return F.pixel_shuffle(x, 2) * 2
+
+
+class SplitHeads(nn.Module):
+    def forward(self, x, y):
+        b, s, d = x.shape
+        return x.view(b, s, 6, d // 6).transpose(1, 2) + y
+
+
 class ScaleAndShift(nn.Module):
     def forward(self, x, y, z):
         return x * y + z
@@ -256,6 +267,12 @@ def test_networks(writer: harness.Writer) -> None:
 )
 def test_broadcasts(writer: harness.Writer, shapes: tuple) -> None:
     check(writer, ScaleAndShift(), *(torch.randn(shape) for shape in shapes))
+
+
+def test_tiles_of_several_axes_move_what_lies_together(writer: harness.Writer) -> None:
+    session = check(writer, PixelShuffle(), torch.randn(3, 36, 15, 18))
+    assert session.sources[0].count("for ") <= 1
+    check(writer, SplitHeads(), torch.randn(2, 50, 192), torch.randn(2, 6, 50, 32))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
