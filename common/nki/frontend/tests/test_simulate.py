@@ -38,8 +38,28 @@ def test_arrays_by_keyword_are_tensors_and_other_values_constants():
     np.testing.assert_allclose(scale(x=X, offset=X), X * 3, rtol=1e-6)
 
 
-@pytest.mark.parametrize("decorate", [nki.baremetal, nki.baremetal(), nki.jit(mode="simulation"), nki.trace])
-def test_every_mode_runs_here(decorate):
+MODES = ["auto", "trace", "torchxla", "jax", "baremetal", "benchmark", "simulation", "profile"]
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"debug_kernel": True, "show_compiler_tb": True, "experimental_flags": "x"}]
+)
+@pytest.mark.parametrize("mode", MODES)
+def test_every_mode_of_jit_runs_here(mode, options):
+    np.testing.assert_allclose(nki.jit(_scale, mode=mode, **options)(X), X * 2)
+    np.testing.assert_allclose(nki.jit(mode=mode, **options)(_scale)(X, factor=3.0), X * 3)
+    np.testing.assert_allclose(nki.simulate_kernel(nki.jit(_scale, mode=mode), X), X * 2)
+
+
+def test_an_unknown_mode_is_refused():
+    with pytest.raises(ValueError, match="mode 'gpu' is not one of auto, trace"):
+        nki.jit(_scale, mode="gpu")
+
+
+@pytest.mark.parametrize(
+    "decorate", [nki.baremetal, nki.baremetal(), nki.trace, nki.baremetal(additional_compile_opt="-O1")]
+)
+def test_every_decorator_runs_here(decorate):
     np.testing.assert_allclose(decorate(_scale)(X), X * 2)
     np.testing.assert_allclose(nki.simulate_kernel(decorate(_scale), X), X * 2)
 
