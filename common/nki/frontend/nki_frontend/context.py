@@ -355,13 +355,7 @@ class Trace:
     def _check_symbols(self, access: Access) -> None:
         """A loop index has a value inside its loop only."""
         for e in access.index:
-            for symbol, _ in e.terms:
-                if symbol.closed:
-                    raise NkiError(
-                        "err_local_variable_used_out_of_scope",
-                        f"loop index '{symbol.name}' is used outside of its loop",
-                        hint="use it inside the loop body",
-                    )
+            e.check_open()
 
     # ---- findings ------------------------------------------------------------------------------------------
 

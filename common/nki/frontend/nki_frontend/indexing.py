@@ -11,7 +11,8 @@ import numpy as np
 
 from . import context
 from .errors import NkiError
-from .expr import DynSlice, Expr, Predicate, span
+from .expr import Expr, Predicate
+from .index_ranges import DynSlice, span
 
 
 class View:

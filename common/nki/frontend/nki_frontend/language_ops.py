@@ -11,7 +11,7 @@ from . import dtypes, elementwise, memory, reduction
 from .arguments import checked
 from .context import current
 from .errors import NkiError
-from .expr import DynSlice
+from .index_ranges import DynSlice
 from .isa_data import next_seed
 from .tile import Tensor, fresh, mark, on_chip
 
@@ -436,7 +436,7 @@ def num_programs(axes=None):
 
 
 def _grid_pair(partitions: int, free: int):
-    from .expr import mgrid
+    from .index_ranges import mgrid
 
     return mgrid[0:partitions, 0:free]
 

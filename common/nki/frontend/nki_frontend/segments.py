@@ -164,6 +164,11 @@ class Plan:
     def _cuts(self, form: _Form, op: str, key: object, values: range, around: Mapping) -> set[int] | None:
         # A loop around this one is itself cut at the condition: one value stands for all of its part.
         others = {k: around[k][:1] if k in around else self._ranges[k] for k in form.keys() if k != key}
+        if form.linear() and len(others) == 1:
+            ((other, r),) = others.items()
+            others[other] = _within_reach(form, key, values, other, r)
+            if not others[other]:
+                return set()
         points = math.prod(len(r) for r in others.values())
         if points > MAX_POINTS or any(
             abs(v) > _LARGE for r in (values, *others.values()) for v in (r[0], r[-1])
@@ -184,12 +189,31 @@ class Plan:
         return {int(t) + 1 for t in np.nonzero((truth[1:] != truth[:-1]).any(axis=1))[0]}
 
 
+def _within_reach(form: _Form, key: object, values: range, other: object, r: range) -> range:
+    """The values of another index for which `a * i + b * j + c` comes near zero for an i of the loop: beyond
+    them the comparison is the same for all i.
+    """
+    a, b = (sum(k for term, k in form.terms if term[1] == loop) for loop in (key, other))
+    if b == 0:
+        return r
+    ends = [a * v + form.const for v in (values[0], values[-1])]
+    margin = abs(a * values.step)
+    low, high = min(ends) - margin, max(ends) + margin
+    # low <= -b * j <= high
+    bounds = sorted((-low // b, -high // b))
+    first = max(0, (bounds[0] - 1 - r.start) // r.step)
+    last = min(len(r) - 1, (bounds[1] + 1 - r.start) // r.step + 1)
+    return r[first : last + 1] if first <= last else range(0)
+
+
 def _linear_cuts(form: _Form, op: str, key: object, values: range, env: dict) -> set[int]:
     """Iterations in front of which `a * i + rest op 0` changes, from where the line crosses zero: the cost
     does not depend on the trip count."""
     a = sum(k for term, k in form.terms if term[1] == key)
     rest = np.unique(form.value({**env, key: np.asarray(values.start, np.int64)}))
     slope = a * values.step
+    if slope == 0:
+        return set()
     if slope < 0:
         slope, rest = -slope, -rest
     # First iterations t at which slope * t + rest is >= 0, and > 0.

@@ -360,3 +360,19 @@ def test_a_grid_index_and_a_loop_index_decide_together():
     x = rows(32)
     p, i = np.divmod(np.arange(32)[:, None], 8)
     np.testing.assert_array_equal(run(source, [x], grid=(4,))[0], np.where(p * 2 > i, x * 2, x))
+
+
+@pytest.mark.parametrize("text", ["if last < 2:", "while last > 3:", "for _ in range(last):", "if i > last:"])
+def test_the_index_of_a_loop_that_has_ended_decides_nothing(text):
+    source = body(
+        f"""
+        t = nl.load(x)
+        for last in nl.affine_range(8):
+            t[...] = t + 1.0
+        for i in nl.affine_range(3):
+            {text}
+                t[...] = t + 1.0
+        nl.store(out, t)
+        """
+    )
+    assert rules(trace(source, [rows(4)])) == ["err_local_variable_used_out_of_scope"]

@@ -8,7 +8,7 @@ import numpy as _np
 
 from nki_frontend import operators as _operators  # noqa: F401  (gives tensors their operators)
 from nki_frontend.dtypes import bfloat16, float8_e4m3, float8_e5m2, tfloat32
-from nki_frontend.expr import arange, mgrid
+from nki_frontend.index_ranges import arange, mgrid
 from nki_frontend.jit import missing_attribute as _missing
 from nki_frontend.language_ops import FUNCTIONS as _FUNCTIONS
 from nki_frontend.language_ops import Fp32 as fp32
