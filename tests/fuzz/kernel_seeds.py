@@ -6,7 +6,6 @@ import pathlib
 import sys
 
 import numpy as np
-
 from nki_frontend.source import load, trace_source
 from nki_frontend.tracer import TensorSpec
 

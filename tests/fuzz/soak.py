@@ -1,7 +1,7 @@
 """Runs every fuzzer for its share of the time, one after another, at the lowest priority: `./dev soak`.
 
-Prints what was executed, and where the input of each finding lies. Exits 1 if there was a finding, or if a fuzzer
-executed nothing. Corpora are kept between runs in the fuzz build's folder.
+Prints what was executed, and where the input of each finding lies. Exits 1 if there was a finding, or if a
+fuzzer executed nothing. Corpora are kept between runs in the fuzz build's folder.
 """
 
 from __future__ import annotations
