@@ -13,7 +13,7 @@ from typing import Any
 
 import _nki
 
-from . import context, dtypes
+from . import allocated, context, dtypes
 from .all_reduce import InstanceStart, Meeting, interleave
 from .context import INPUT, LOCAL, OUTPUT, SHARED_HBM, SPMD, Buffer, Instr, Loop, Options, Trace
 from .errors import KERNEL_FILE, Diagnostic, NkiError, Retrace, _ours
@@ -335,8 +335,8 @@ def _finish(trace: Trace, grid: tuple, error: Diagnostic | None) -> Traced:
             text = str(e).removeprefix("invalid program: ")
             rule = "err_program_too_large" if "exceed the limit" in text else "err_invalid_program"
             error = Diagnostic("error", rule, text)
-    if trace.manual:
-        _unallocated_bias(trace.body, diagnostics)
+    if trace.manual and error is None:
+        diagnostics.extend(allocated.findings(trace.body))
     diagnostics = _distinct(diagnostics)
     if error is not None:
         diagnostics.append(error)
@@ -347,26 +347,6 @@ def _finish(trace: Trace, grid: tuple, error: Diagnostic | None) -> Traced:
     outputs = [TensorSpec(b.name, b.shape, b.dtype) for b in trace.outputs]
     in_place = [trace.inputs.index(b) if b.role == INPUT else None for b in trace.outputs]
     return Traced(bytes(program), diagnostics, outputs, in_place, trace.returned)
-
-
-def _unallocated_bias(nodes: list, found: list[Diagnostic]) -> None:
-    """An activation without bias reads a tensor of zeros that a manually allocated kernel has no place
-    for.
-    """
-    for node in nodes:
-        if isinstance(node, Loop):
-            _unallocated_bias(node.body, found)
-        elif node.op == context.OPCODE["activation"] and node.src[1] is None:
-            found.append(
-                Diagnostic(
-                    "error",
-                    "err_bias_tensor_must_be_specified_in_allocation",
-                    "an activation without bias in a manually allocated kernel (nl.exp is one)",
-                    node.loc[0],
-                    node.loc[1],
-                    hint="call nisa.activation with an allocated [P, 1] bias tile",
-                )
-            )
 
 
 def _distinct(diagnostics: list[Diagnostic]) -> list[Diagnostic]:

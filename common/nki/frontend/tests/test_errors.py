@@ -54,6 +54,19 @@ CASES = {
         ),
         [X],
     ),
+    "err_hbm_tensor_in_allocated_kernel": (
+        body(
+            "t = nl.ndarray((128, 512), nl.float32, buffer=ncc.sbuf.mod_alloc(base_addr=0))\n"
+            "h = nl.ndarray((128, 512), nl.float32, buffer=nl.private_hbm)\n"
+            "t[...] = nl.load(x)\nnl.store(h, t)\nt[...] = nl.load(h)\nnl.store(out, t)"
+        ),
+        body(
+            "t = nl.ndarray((128, 512), nl.float32)\n"
+            "h = nl.ndarray((128, 512), nl.float32, buffer=nl.private_hbm)\n"
+            "t[...] = nl.load(x)\nnl.store(h, t)\nt[...] = nl.load(h)\nnl.store(out, t)"
+        ),
+        [X],
+    ),
     "err_cannot_assign_to_index": (
         body("i = nl.arange(512)[None, :]\ni[0, 0] = 3\nnl.store(out, nl.load(x))"),
         body("i = nisa.iota(nl.arange(512)[None, :], nl.int32)\ni[0, 0] = 3\nnl.store(out, nl.load(x))"),
