@@ -18,6 +18,8 @@ namespace {
 
 // Uses of one tile that are followed; a tile with more is left alone.
 constexpr size_t kMaxEvents = 4096;
+// Steps and looks at uses, in one program.
+constexpr int64_t kMaxWork = 20'000'000;
 
 enum class Kind { kAccumulate, kOverwrite, kClear, kWrite, kRead };
 
@@ -93,7 +95,6 @@ class Checker {
     storage_ = storage;
     events_of_ = &events;
     done_ = false;
-    steps_ = 0;
     Group group;
     // The iteration that creates the tile is one life; a kernel-level tile has one.
     Body(facts_.ScopeOf(storage), 0, events.size(), group);
@@ -103,7 +104,7 @@ class Checker {
   // next.
   void Body(int scope, size_t first, size_t last, Group& group) {
     size_t e = first;
-    while (e < last && !done_) {
+    while (e < last && !done_ && ++work_ < kMaxWork) {
       int l = facts_.instrs[(*events_of_)[e].instr].loop;
       if (l == scope) {
         Step((*events_of_)[e], group);
@@ -115,14 +116,15 @@ class Checker {
       size_t end = e;
       while (end < last && (*events_of_)[end].instr < facts_.loops[static_cast<size_t>(l)].end) ++end;
       const ir::Loop& inner = *facts_.loops[static_cast<size_t>(l)].loop;
-      const bool again = inner.trips > 1 && inner.kind != ir::LoopKind::kSpmd && !Moves(inner.symbol);
+      const bool moves = Moves(inner.symbol);
+      work_ += static_cast<int64_t>(events_of_->size());
+      const bool again = inner.trips > 1 && inner.kind != ir::LoopKind::kSpmd && !moves;
       for (int time = 0; time < (again ? 2 : 1) && !done_; ++time) {
-        if (Moves(inner.symbol)) group = {};
-        if (++steps_ > kMaxEvents) return;
+        if (moves) group = {};
         Body(l, e, end, group);
       }
       // Other elements in each iteration: what is left belongs to the last of them.
-      if (Moves(inner.symbol)) group = {};
+      if (moves) group = {};
       e = end;
     }
   }
@@ -197,7 +199,7 @@ class Checker {
   ir::TensorId storage_ = ir::kNoTensor;
   const std::vector<Event>* events_of_ = nullptr;
   bool done_ = false;
-  size_t steps_ = 0;
+  int64_t work_ = 0;
 };
 
 }  // namespace

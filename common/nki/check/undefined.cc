@@ -24,6 +24,8 @@ constexpr size_t kMaxWriters = 128;
 constexpr size_t kMaxConditions = 12;
 // Intervals into which the stores of one loop nest fall along an axis.
 constexpr size_t kMaxIntervals = 512;
+// Intervals looked at in one program.
+constexpr int64_t kMaxWork = 10'000'000;
 
 using isa::Undefined;
 
@@ -261,8 +263,10 @@ class Checker {
       }
       Intervals moved;
       for (int64_t trip = 0; trip < trips; ++trip) {
-        const int64_t by = term.coefficient * (all.min + trip * step);
-        for (const ir::Range& p : pieces) moved.push_back({p.min + by, p.max + by});
+        const int64_t by = ir::SaturatingMul(term.coefficient, ir::SaturatingAdd(all.min, trip * step));
+        for (const ir::Range& p : pieces) {
+          moved.push_back({ir::SaturatingAdd(p.min, by), ir::SaturatingAdd(p.max, by)});
+        }
       }
       pieces = std::move(moved);
     }
@@ -275,6 +279,7 @@ class Checker {
     for (const Writer& w : writers_[Id(storage)]) {
       if (w.instr < end) Project(*w.access, axis, covered);
     }
+    work_ += static_cast<int64_t>(covered.size() + writers_[Id(storage)].size());
     std::sort(covered.begin(), covered.end(),
               [](const ir::Range& a, const ir::Range& b) { return a.min < b.min; });
     Intervals gaps;
@@ -325,7 +330,7 @@ class Checker {
       }
       return;
     }
-    if (!CanProject(storage)) return;
+    if (work_ > kMaxWork || !CanProject(storage)) return;
     const size_t end = EndOfWriters(n, storage);
     for (size_t k = 0; k < element.size(); ++k) {
       if (!matters(element[k])) continue;
@@ -375,6 +380,7 @@ class Checker {
   std::vector<std::vector<Writer>> writers_;                    // by storage, in program order
   std::vector<std::optional<std::vector<Condition>>> defined_;  // of tensors with one writer, by storage
   std::set<ir::TensorId> reported_;
+  mutable int64_t work_ = 0;
 };
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
@@ -68,14 +69,22 @@ class Writer {
     Json document;
     document["displayTimeUnit"] = "ns";
     document["otherData"] = Summary();
-    // Ordered by time, metadata first; nothing needs it, but people read these files too.
-    std::stable_sort(events_.begin(), events_.end(),
-                     [](const Json& a, const Json& b) { return a.value("ts", -1.0) < b.value("ts", -1.0); });
-    document["traceEvents"] = std::move(events_);
+    document["traceEvents"] = InOrder();
     return document.dump(-1, ' ', false, Json::error_handler_t::replace);
   }
 
  private:
+  // By time, metadata first; nothing needs it, but people read these files too.
+  Json InOrder() {
+    std::vector<std::pair<double, size_t>> order;
+    for (size_t i = 0; i < events_.size(); ++i) order.emplace_back(events_[i].value("ts", -1.0), i);
+    std::stable_sort(order.begin(), order.end(),
+                     [](const auto& a, const auto& b) { return a.first < b.first; });
+    Json sorted = Json::array();
+    for (const auto& [ts, i] : order) sorted.push_back(std::move(events_[i]));
+    return sorted;
+  }
+
   static Json Event(const char* phase, std::string name, int thread, double ns) {
     return Json{{"ph", phase}, {"name", std::move(name)}, {"pid", kProcess}, {"tid", thread}, {"ts", Us(ns)}};
   }
@@ -290,8 +299,7 @@ class Writer {
     for (const Repeat& r : r_.repeats) {
       if (r.unit == Resource::kSbufPort || r.unit == Resource::kPsumPort) continue;
       const std::string& loop = p_.symbols[static_cast<size_t>(r.loop->symbol)].name;
-      const std::string name =
-          absl::StrCat("x ", static_cast<int64_t>(r.iterations), " iterations of ", loop);
+      const std::string name = absl::StrFormat("x %.0f iterations of %s", r.iterations, loop);
       // Nested repeats of one unit follow each other.
       double& last = summarised_[static_cast<size_t>(r.unit)];
       const double begin = std::max(r.begin, last), end = std::max(r.end, begin);

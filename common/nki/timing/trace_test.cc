@@ -5,11 +5,13 @@
 #include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <random>
 #include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "common/nki/ir/serialize.h"
 #include "common/nki/ir/testing/program_builder.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -240,6 +242,28 @@ TEST(Trace, KeepsHostileNamesInsideTheirStrings) {
       },
       {}, "\x80\x81 \"quoted\"\n");
   ExpectWellFormed(t);
+}
+
+TEST(Trace, TakesAnyProgramThatParses) {
+  ProgramBuilder b;
+  MatmulAndAdd(b, 3);
+  const std::string bytes = ir::Serialize(b.Build());
+  std::mt19937 rng(7);
+  int parsed = 0;
+  TraceOptions options;
+  options.timing.max_simulated_instructions = 2000;
+  options.max_slices = 50;
+  for (int round = 0; round < 4000; ++round) {
+    std::string mutated = bytes;
+    for (int k = 0; k < 1 + round % 3; ++k) mutated[rng() % mutated.size()] = static_cast<char>(rng());
+    const absl::StatusOr<ir::Program> p = ir::Parse(mutated);
+    if (!p.ok()) continue;
+    const absl::StatusOr<std::string> text = TraceJson(*p, "", options);
+    if (!text.ok()) continue;
+    ++parsed;
+    EXPECT_TRUE(json::accept(*text));
+  }
+  EXPECT_GT(parsed, 100);
 }
 
 }  // namespace
