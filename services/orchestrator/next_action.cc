@@ -233,18 +233,6 @@ Action AfterToolCalls(const Snapshot& snapshot, const std::vector<llm::v1::ToolC
   return Reply(snapshot, std::move(message));
 }
 
-// The text for an answer that holds neither a tool call nor a kernel.
-std::string Nudge(const TurnState& turn) {
-  if (turn.answer.stop_reason() == llm::v1::STOP_REASON_MAX_TOKENS) {
-    return "Your answer reached the limit of output tokens before it held a complete kernel. Answer with "
-           "less text: call "
-           "compile_kernel with the complete source of the kernel.";
-  }
-  return "Your answer holds neither a tool call nor a kernel. Call compile_kernel with the complete source "
-         "of the kernel, "
-         "as one Python file that defines nki_kernel.";
-}
-
 Action AfterAgentAnswer(const Snapshot& snapshot) {
   const TurnState& turn = snapshot.turn;
   const std::vector<llm::v1::ToolCall> calls = ToolCalls(turn.answer.message());
@@ -254,10 +242,7 @@ Action AfterAgentAnswer(const Snapshot& snapshot) {
     if (Passed(snapshot) && !snapshot.session.options().optimize())
       return End(snapshot, v1::END_REASON_VERIFIED, "");
     return Reply(snapshot,
-                 UserText(absl::StrCat(
-                     "Your answer held a kernel but no tool call. It was compiled and verified as if you had "
-                     "called compile_kernel:\n\n",
-                     JudgementText(snapshot, *CompiledFor(turn, "")))));
+                 UserText(absl::StrCat(RepairText(), "\n", JudgementText(snapshot, *CompiledFor(turn, "")))));
   }
   if (Passed(snapshot)) return End(snapshot, v1::END_REASON_VERIFIED, "");
   if (snapshot.idle_turns >= kMaxIdleTurns) {
@@ -265,7 +250,7 @@ Action AfterAgentAnswer(const Snapshot& snapshot) {
                absl::StrCat(snapshot.idle_turns, " answers in a row held neither a tool call nor a kernel",
                             LastWords(turn)));
   }
-  return Reply(snapshot, UserText(Nudge(turn)));
+  return Reply(snapshot, NoKernelMessage(turn.answer.stop_reason() == llm::v1::STOP_REASON_MAX_TOKENS));
 }
 
 // The modes without tools judge one kernel at the end: the last one that the model wrote.

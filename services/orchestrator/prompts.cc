@@ -115,7 +115,10 @@ absl::StatusOr<SystemPrompt> MakeSystemPrompt(const std::string& name, v1::Mode 
     const std::string templates = absl::StrCat(PromptFile(prompt.file), "\n", ModeFile(mode));
     SystemPrompt made;
     made.name = wanted;
-    made.hash = storage::Sha256Hex(templates);
+    // With the messages that may follow: a session is told apart by all that it can be told.
+    made.hash = storage::Sha256Hex(absl::StrCat(templates, "\n", PromptFile("recheck.md"), "\n",
+                                                PromptFile("repair.md"), "\n", PromptFile("no_kernel.md"),
+                                                "\n", PromptFile("cut_answer.md")));
     made.text = absl::StrReplaceAll(templates, {{"{{max_turns}}", absl::StrCat(max_turns)}});
     return made;
   }
@@ -189,6 +192,12 @@ absl::StatusOr<v1::PromptBuilt> MakePrompt(const v1::Session& session) {
     for (const llm::v1::Tool& tool : Tools({names.begin(), names.end()})) *prompt.add_tools() = tool;
   }
   return prompt;
+}
+
+std::string RepairText() { return std::string(PromptFile("repair.md")); }
+
+llm::v1::Message NoKernelMessage(bool cut) {
+  return UserText(std::string(PromptFile(cut ? "cut_answer.md" : "no_kernel.md")));
 }
 
 llm::v1::Message RecheckMessage() { return UserText(std::string(PromptFile("recheck.md"))); }

@@ -37,6 +37,12 @@ llm::v1::Message FirstMessage(const common::v1::Task& task, const verify::v1::Ta
 // The message between the turns of MODE_MULTI_TURN.
 llm::v1::Message RecheckMessage();
 
+// The message after a kernel in free text in MODE_AGENT, before what came of it.
+std::string RepairText();
+
+// The message after an answer without a kernel; `cut` when a token limit ended it.
+llm::v1::Message NoKernelMessage(bool cut);
+
 // A message of the user's role with one text block.
 llm::v1::Message UserText(std::string text);
 
