@@ -336,6 +336,9 @@ def test_prompts_are_shown_as_sent(server, provider):
         "lookup_api",
     ]
     assert len({prompt["hash"] for prompt in shown.values()}) == 3
+    page = (Path(__file__).parents[2] / "docs" / "prompts.md").read_text()
+    for prompt in shown.values():
+        assert f"{prompt['name']}@{prompt['hash']}" in page, "docs/prompts.md is out of date"
     if not provider.requests["refusal"]:
         run(server, "refusal")
     sent = provider.requests["refusal"][0]["messages"]
