@@ -89,6 +89,25 @@ class FakeBackends : public Backends {
     return response;
   }
 
+  absl::StatusOr<compile::v1::LookupApiResponse> LookupApi(
+      const rpc::CallContext&, const compile::v1::LookupApiRequest& request) override {
+    compile::v1::LookupApiResponse response;
+    response.set_found(request.name() == "nl.load");
+    if (response.found()) response.set_text("neuronxcc.nki.language.load(src)");
+    return response;
+  }
+
+  // A pattern and a name that it takes in; "gpt" has the larger window.
+  absl::StatusOr<llm::v1::ListModelsResponse> ListModels(const rpc::CallContext&) override {
+    llm::v1::ListModelsResponse response;
+    for (const auto& [name, window] : {std::pair{"small-*", 1000}, std::pair{"gpt", 200000}}) {
+      llm::v1::Model* model = response.add_models();
+      model->set_name(name);
+      model->set_context_window_tokens(window);
+    }
+    return response;
+  }
+
   // The store of this compile-service forgets at once.
   absl::StatusOr<compile::v1::GetProgramResponse> GetProgram(const rpc::CallContext&,
                                                              const compile::v1::GetProgramRequest&) override {

@@ -179,7 +179,7 @@ TEST_F(OrchestratorTest, AgentRepairsUntilAKernelIsVerified) {
   const auto requests = backends.requests();
   ASSERT_EQ(requests.size(), 3u);
   EXPECT_THAT(requests[0].system(), HasSubstr("rank"));
-  EXPECT_THAT(requests[0].tools(), SizeIs(2));
+  EXPECT_THAT(requests[0].tools(), SizeIs(4));
   EXPECT_THAT(requests[1].messages(2).content(0).tool_result().text(), HasSubstr("err_unsupported_memory"));
   EXPECT_THAT(requests[2].messages(4).content(0).tool_result().text(), HasSubstr("FAIL (mismatch)"));
 
@@ -194,6 +194,17 @@ TEST_F(OrchestratorTest, AgentRepairsUntilAKernelIsVerified) {
                   Event::kModelCallStarted, Event::kModelCallFinished, Event::kToolCallStarted,
                   Event::kCompiled, Event::kVerified, Event::kBestKernelChanged, Event::kToolCallFinished,
                   Event::kFinished));
+}
+
+TEST_F(OrchestratorTest, WhatCanNotFitTheModelsWindowIsNeverSent) {
+  FakeBackends& backends = Make(FakeBackends::Writes({"right"}));
+  Start(backends);
+  v1::SubmitTaskRequest request = Request();
+  request.set_model("small-1");  // of the pattern "small-*"
+  const v1::Session session = Finish(Submit(request));
+  EXPECT_EQ(session.end_reason(), v1::END_REASON_BUDGET_EXHAUSTED);
+  EXPECT_THAT(session.message(), HasSubstr("the model's window has 1000"));
+  EXPECT_THAT(backends.requests(), SizeIs(0));
 }
 
 TEST_F(OrchestratorTest, RepeatedSubmitGivesTheSameSession) {
