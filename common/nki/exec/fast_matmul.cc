@@ -104,7 +104,7 @@ bool FastMatmul(Context& context, const InstrPlan& plan, Team* team) {
   const TileMatmulFn tile_matmul =
       std::max({m_block, n_block, k_size}) <= kTileMatmulMax ? BestTileMatmul() : nullptr;
   ScratchBlock work;
-  const int64_t work_floats = (TileMatmulWork(m_block, n_block, k_size) + 15) / 16 * 16;
+  const int64_t work_floats = (TileMatmulWork(m_block, k_size) + 15) / 16 * 16;
   if (tile_matmul != nullptr && !work.Acquire(context, work_floats * n_blocks * m_blocks * 4)) return false;
   const bool ok = ShareLoop(share ? team : nullptr, m_blocks * n_blocks, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {

@@ -9,7 +9,7 @@
 namespace nkiagent::nki::exec {
 
 // c[m, n] = sum over k of a[k, m] * b[k, n], or += if `add`; rows are contiguous, ld* floats apart. `work`
-// holds TileMatmulWork(m, n, k) floats, 64-byte aligned.
+// holds TileMatmulWork(m, k) floats, 64-byte aligned.
 struct TileMatmulCall {
   const float* a;
   int64_t lda;
@@ -26,10 +26,11 @@ using TileMatmulFn = void (*)(const TileMatmulCall& call);
 // The largest m, n and k worth packing whole.
 inline constexpr int64_t kTileMatmulMax = 512;
 
-inline constexpr int64_t TileMatmulWork(int64_t m, int64_t n, int64_t k) {
-  // Up to a block more of rows and of columns, and a vector after each panel of six rows or more.
+inline constexpr int64_t TileMatmulWork(int64_t m, int64_t k) {
+  // The rows of a in panels, up to a block more, a vector after each panel of six rows or more; one panel of
+  // b.
   constexpr int64_t kBlock = 32;
-  return (m + n + 2 * kBlock) * k + 3 * (m + n) + 4 * kBlock;
+  return (m + 2 * kBlock) * k + 3 * m + 4 * kBlock;
 }
 
 // The one for this processor, or null: use a BLAS.

@@ -47,7 +47,7 @@ TEST(TileMatmul, IsTheSumOfProducts) {
         for (float& f : *v) f = value(rng);
       }
       const std::vector<float> before = c;
-      const auto work = Work(TileMatmulWork(call.m, call.n, call.k));
+      const auto work = Work(TileMatmulWork(call.m, call.k));
       call.a = a.data(), call.b = b.data(), call.c = c.data(), call.work = work.get();
       tile_matmul(call);
       for (int64_t m = 0; m < call.m; ++m) {
