@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <latch>
+#include <string>
 #include <vector>
 
 #include "absl/time/clock.h"
@@ -36,6 +37,30 @@ TEST_F(CallQueueTest, ServesInOrderOfArrival) {
   tickets[2].reset();
   EXPECT_EQ(order, std::vector<int>({0, 1, 2}));
   EXPECT_EQ(queue.running(), 0);
+}
+
+TEST_F(CallQueueTest, SessionsTakeTurns) {
+  CallQueue queue("m", 1, 100, loop_.get());
+  std::shared_ptr<CallQueue::Ticket> held;
+  queue.Enter("", CallContext(), [&](TicketOr ticket) { held = *std::move(ticket); });
+  std::vector<std::string> order;
+  const auto enter = [&](const std::string& session) {
+    queue.Enter(session, CallContext(), [&, session](TicketOr ticket) {
+      order.push_back(session);
+      held = *std::move(ticket);
+    });
+  };
+  // One session asks for much before two others ask for little.
+  for (int i = 0; i < 4; ++i) enter("greedy");
+  enter("b");
+  enter("h");
+  enter("b");
+  EXPECT_EQ(queue.waiting(), 7);
+  for (int i = 0; i < 7; ++i) {
+    std::shared_ptr<CallQueue::Ticket> done = std::move(held);
+    done.reset();
+  }
+  EXPECT_EQ(order, std::vector<std::string>({"b", "greedy", "h", "b", "greedy", "greedy", "greedy"}));
 }
 
 TEST_F(CallQueueTest, RefusesWhoFindsItFull) {

@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/storage/content_hash.h"
 #include "services/llm_gateway/json_util.h"
+#include "services/llm_gateway/secrets.h"
 
 namespace nkiagent::llm_gateway {
 namespace {
@@ -37,6 +38,12 @@ absl::Status FromJson(const Json& json, google::protobuf::Message* message) {
   const auto status = google::protobuf::util::JsonStringToMessage(Dump(json), message);
   if (!status.ok()) return absl::InvalidArgumentError(std::string(status.message()));
   return absl::OkStatus();
+}
+
+// The message as JSON. Keys have no characters that JSON writes in another way, and what replaces them has
+// none.
+Json Redacted(const google::protobuf::Message& message, const std::vector<std::string>& secrets = {}) {
+  return Json::parse(Redact(Dump(ToJson(message)), secrets), nullptr, false);
 }
 
 absl::StatusOr<Exchange> ParseExchange(absl::string_view line) {
@@ -116,15 +123,20 @@ llm::GenerateRequest VisiblePart(const llm::GenerateRequest& request) {
 
 std::string RequestHash(const llm::GenerateRequest& request) {
   // JSON rather than wire bytes: fields in order of their names, the same in every version of the library.
-  return storage::Sha256Hex(Dump(ToJson(VisiblePart(request))));
+  return storage::Sha256Hex(Redact(Dump(ToJson(VisiblePart(request)))));
 }
 
-std::string FormatExchange(const llm::GenerateRequest& request, const llm::GenerateResponse& response) {
+std::string FormatExchange(const llm::GenerateRequest& request, const llm::GenerateResponse& response,
+                           const std::vector<std::string>& secrets) {
+  const Json redacted = Redacted(request, secrets);
+  llm::GenerateRequest recorded;
+  // It came from such JSON, so it can't fail.
+  (void)FromJson(redacted, &recorded);
   nlohmann::ordered_json line;
   line["version"] = kVersion;
-  line["request_hash"] = RequestHash(request);
-  line["request"] = nlohmann::ordered_json(ToJson(request));
-  line["response"] = nlohmann::ordered_json(ToJson(response));
+  line["request_hash"] = RequestHash(recorded);
+  line["request"] = nlohmann::ordered_json(redacted);
+  line["response"] = nlohmann::ordered_json(Redacted(response, secrets));
   return line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
 
@@ -154,7 +166,7 @@ absl::StatusOr<std::vector<Exchange>> ReadCassette(const std::string& path) {
 }
 
 std::string FirstDifference(const llm::GenerateRequest& expected, const llm::GenerateRequest& actual) {
-  return Difference(ToJson(VisiblePart(expected)), ToJson(VisiblePart(actual)), "");
+  return Difference(Redacted(VisiblePart(expected)), Redacted(VisiblePart(actual)), "");
 }
 
 absl::Status Recorder::Record(const llm::GenerateRequest& request, const llm::GenerateResponse& response) {
@@ -164,7 +176,8 @@ absl::Status Recorder::Record(const llm::GenerateRequest& request, const llm::Ge
   }
   if (name.front() == '.') name.front() = '_';
   const std::string path = absl::StrCat(folder_, "/", name, ".jsonl");
-  const std::string line = FormatExchange(request, response);
+  const std::string line =
+      FormatExchange(request, response, secrets_ ? secrets_() : std::vector<std::string>());
   const std::lock_guard lock(mutex_);
   const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
   if (fd < 0)

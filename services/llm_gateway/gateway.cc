@@ -7,10 +7,12 @@
 #include "absl/random/random.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "common/rpc/logging.h"
 #include "services/llm_gateway/blocking_provider.h"
 #include "services/llm_gateway/codec.h"
 #include "services/llm_gateway/pieces.h"
 #include "services/llm_gateway/replay_model.h"
+#include "services/llm_gateway/secrets.h"
 #include "services/llm_gateway/validate.h"
 
 namespace nkiagent::llm_gateway {
@@ -42,7 +44,7 @@ absl::StatusOr<std::unique_ptr<Gateway>> Gateway::Create(GatewayOptions options,
                                                          std::vector<AliasConfig> aliases) {
   std::unique_ptr<Gateway> gateway(new Gateway(std::move(options), metrics));
   if (absl::Status status = gateway->Start(std::move(builtin)); !status.ok()) return status;
-  gateway->Replace(models, std::move(aliases));
+  gateway->Replace({std::move(models), std::move(aliases)});
   return gateway;
 }
 
@@ -57,7 +59,7 @@ absl::Status Gateway::Start(std::unique_ptr<BlockingModel> builtin) {
     if (!std::filesystem::is_directory(options_.record_dir, error)) {
       return absl::InvalidArgumentError(absl::StrCat("record_dir ", options_.record_dir, " is no folder"));
     }
-    recorder_ = std::make_unique<Recorder>(options_.record_dir);
+    recorder_ = std::make_unique<Recorder>(options_.record_dir, [this] { return Secrets(); });
   }
   if (options_.response_cache_bytes > 0) {
     auto cache = ResponseCache::Open(options_.response_cache_file, options_.response_cache_bytes);
@@ -131,14 +133,38 @@ std::shared_ptr<CircuitBreaker> Gateway::BreakerOf(const std::string& endpoint) 
   return breaker;
 }
 
-void Gateway::Replace(const std::vector<ModelConfig>& models, std::vector<AliasConfig> aliases) {
+void Gateway::Replace(const ModelSet& models) {
   const std::lock_guard lock(replace_mutex_);
   std::shared_ptr<const ModelTable> old = table();
   auto fresh =
-      std::make_shared<const ModelTable>(models, std::move(aliases), local_, old.get(),
+      std::make_shared<const ModelTable>(models.models, models.aliases, local_, old.get(),
                                          [this](const ModelConfig& config) { return MakeEntry(config); });
   const std::lock_guard table_lock(table_mutex_);
   table_ = std::move(fresh);
+}
+
+void Gateway::Reload(const absl::StatusOr<ModelSet>& models) {
+  metrics_.RecordReload(models.ok() ? "ok" : "refused");
+  rpc::Logger log = rpc::Logger::Get("config");
+  if (!models.ok()) {
+    log.Error("the configuration was refused; the old one stays", {{"reason", models.status().message()}});
+    return;
+  }
+  Replace(*models);
+  log.Info("the configuration was read anew",
+           {{"models", models->models.size()}, {"aliases", models->aliases.size()}});
+}
+
+std::vector<std::string> Gateway::Secrets() const {
+  std::vector<std::string> secrets;
+  for (const auto& entry : table()->entries()) {
+    const absl::StatusOr<Credentials> credentials = ReadCredentials(entry->config);
+    if (!credentials.ok()) continue;
+    for (std::string& secret : credentials->Secrets()) {
+      if (!secret.empty()) secrets.push_back(std::move(secret));
+    }
+  }
+  return secrets;
 }
 
 std::shared_ptr<const ModelTable> Gateway::table() const {

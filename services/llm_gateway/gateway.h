@@ -52,6 +52,12 @@ struct GatewayOptions {
   rpc::ExecutorOptions local_models = {.threads = 4, .max_queued = 256};
 };
 
+// What a configuration offers.
+struct ModelSet {
+  std::vector<ModelConfig> models;
+  std::vector<AliasConfig> aliases;
+};
+
 // Thread-safe. Destroyed when no call is in progress.
 class Gateway {
  public:
@@ -75,7 +81,10 @@ class Gateway {
 
   // Offers other models and aliases from now on, all at once. Calls in progress go on as they began; entries
   // that stay the same keep their queues, limits and circuits.
-  void Replace(const std::vector<ModelConfig>& models, std::vector<AliasConfig> aliases);
+  void Replace(const ModelSet& models);
+
+  // Replace for a configuration that was read anew; an error is logged and counted, and the old one stays.
+  void Reload(const absl::StatusOr<ModelSet>& models);
 
   // LlmService.ListModels: entries of the configuration, "builtin" and, if there is a cassette folder,
   // "replay:*".
@@ -89,6 +98,8 @@ class Gateway {
   std::shared_ptr<ModelEntry> MakeEntry(const ModelConfig& config);
   std::shared_ptr<ModelEntry> MakeLocalEntry(const char* name, std::unique_ptr<BlockingModel> model,
                                              Offer offer);
+  // All keys of all models, for the recorder.
+  std::vector<std::string> Secrets() const;
   std::shared_ptr<CircuitBreaker> BreakerOf(const std::string& endpoint);
 
   const GatewayOptions options_;

@@ -3,11 +3,16 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <string>
+#include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "common/rpc/channel.h"
 #include "nkiagent/llm/v1/llm_service.grpc.pb.h"
 #include "services/llm_gateway/test_util.h"
@@ -19,6 +24,7 @@ namespace {
 
 namespace llm = nkiagent::llm::v1;
 using ::testing::AllOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -61,6 +67,51 @@ TEST(LlmGatewayBinary, ServesConfiguredModelsCountsThemAndShowsNeitherKeysNorPro
   EXPECT_EQ(*exit_code, 0) << log;
   EXPECT_THAT(log, AllOf(HasSubstr("Generate"), Not(HasSubstr("secret prompt")),
                          Not(HasSubstr(standins::kAnthropicKey))));
+  std::filesystem::remove(config);
+}
+
+TEST(LlmGatewayBinary, ReadsItsModelsAnewOnHangupAndKeepsTheOldOnesIfTheyAreBad) {
+  const std::string config = absl::StrCat(::testing::TempDir(), "/llm-gateway-reload-", getpid(), ".yaml");
+  const auto write = [&](const std::string& name) {
+    std::ofstream(config) << "models:\n  - {name: " << name
+                          << ", provider: openai, base_url: 'http://127.0.0.1:9'}\naliases:\n"
+                          << "  - {name: best, models: [" << name << ", builtin]}\n";
+  };
+  write("first");
+  ::testing::internal::CaptureStderr();
+  auto service = nkiagent::testing::ServiceProcess::Start(
+      nkiagent::testing::RequiredEnv("LLM_GATEWAY_BINARY"), {"--config", config});
+  ASSERT_TRUE(service.ok()) << service.status() << ::testing::internal::GetCapturedStderr();
+  const auto names = [&] {
+    auto stub = llm::LlmService::NewStub(*rpc::CreateChannel({.target = (*service)->target()}));
+    grpc::ClientContext context;
+    llm::ListModelsResponse response;
+    EXPECT_TRUE(stub->ListModels(&context, {}, &response).ok());
+    std::vector<std::string> all;
+    for (const llm::Model& model : response.models()) all.push_back(model.name());
+    return all;
+  };
+  // Sends the signal and waits until the service has counted what came of it.
+  const auto reload = [&](const std::string& outcome) {
+    kill((*service)->pid(), SIGHUP);
+    const std::string line = absl::StrCat("nkiagent_llm_config_reloads_total{outcome=\"", outcome, "\"} 1");
+    const absl::Time limit = absl::Now() + absl::Seconds(20);
+    while (absl::Now() < limit) {
+      const auto metrics = (*service)->Scrape();
+      if (metrics.ok() && absl::StrContains(*metrics, line)) return true;
+    }
+    return false;
+  };
+  EXPECT_THAT(names(), ElementsAre("best", "builtin", "first"));
+  write("second");
+  ASSERT_TRUE(reload("ok"));
+  EXPECT_THAT(names(), ElementsAre("best", "builtin", "second"));
+  std::ofstream(config) << "models:\n  - {name: third, provider: nobody}\n";
+  ASSERT_TRUE(reload("refused"));
+  EXPECT_THAT(names(), ElementsAre("best", "builtin", "second"));
+  EXPECT_TRUE((*service)->Stop().ok());
+  EXPECT_THAT(::testing::internal::GetCapturedStderr(),
+              AllOf(HasSubstr("the old one stays"), HasSubstr("models[0]: provider is")));
   std::filesystem::remove(config);
 }
 

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+
 #include "services/llm_gateway/default_models.h"
 
 namespace nkiagent::llm_gateway {
@@ -87,7 +89,7 @@ TEST(DefaultModels, AreValidAndTakeAnyModelOfTheirVendors) {
     return std::count_if(models.begin(), models.end(), [&](const auto& m) { return m.Matches(name); });
   };
   EXPECT_EQ(matching("claude-some-later-one"), 1);
-  EXPECT_EQ(matching("gpt-5"), 1);
+  EXPECT_EQ(matching("gpt-5"), 2);
   EXPECT_EQ(matching("llama"), 0);
 }
 
@@ -105,6 +107,60 @@ TEST(CostMicroUsd, SumsAllKindsAndRoundsUp) {
   EXPECT_EQ(CostMicroUsd(prices, usage), 3000 + 1500 + 3 + 15);
   usage.set_input_tokens(INT64_MAX);
   EXPECT_EQ(CostMicroUsd(prices, usage), INT64_MAX);
+}
+
+TEST(ParseModels, ReadsBedrockAndLimits) {
+  unsetenv("AWS_DEFAULT_REGION");
+  unsetenv("AWS_REGION");
+  const char* const yaml =
+      "[{name: b, provider: bedrock, requests_per_minute: 50, hedge_after: 20s, prices: {input: 3}}]";
+  EXPECT_THAT(std::string(ParseModels(YAML::Load(yaml)).status().message()), HasSubstr("AWS_REGION"));
+  setenv("AWS_REGION", "eu-central-1", 1);
+  const auto models = ParseModels(YAML::Load(yaml));
+  unsetenv("AWS_REGION");
+  ASSERT_TRUE(models.ok()) << models.status();
+  EXPECT_EQ(models->front().base_url, "https://bedrock-runtime.eu-central-1.amazonaws.com");
+  EXPECT_EQ(models->front().requests_per_minute, 50);
+  EXPECT_EQ(models->front().hedge_after, absl::Seconds(20));
+  EXPECT_TRUE(models->front().priced);
+  for (const char* wrong : {"[{name: b, provider: bedrock, region: 'x.evil.com/'}]",
+                            "[{name: a, provider: anthropic, region: us-east-1}]",
+                            "[{name: a, provider: anthropic, hedge_after: soon}]"}) {
+    EXPECT_EQ(ParseModels(YAML::Load(wrong)).status().code(), absl::StatusCode::kInvalidArgument) << wrong;
+  }
+}
+
+TEST(ParseAliases, ReadsChainsAndNamesWhatIsWrong) {
+  const auto models =
+      ParseModels(YAML::Load("[{name: a, provider: anthropic}, {name: c-*, provider: anthropic}]"));
+  ASSERT_TRUE(models.ok());
+  const auto aliases = ParseAliases(YAML::Load("[{name: best, models: [a, c-1, builtin], fall_over_on: "
+                                               "[key], attempts: 3}, {name: x, models: [a]}]"),
+                                    *models);
+  ASSERT_TRUE(aliases.ok()) << aliases.status();
+  EXPECT_EQ(aliases->front().models.size(), 3u);
+  EXPECT_TRUE(aliases->front().fall_over.key);
+  EXPECT_FALSE(aliases->front().fall_over.unavailable);
+  EXPECT_EQ(aliases->front().attempts, 3);
+  EXPECT_TRUE(aliases->back().fall_over.unavailable);
+  const struct {
+    const char* yaml;
+    const char* message;
+  } cases[] = {
+      {"{}", "aliases is no list"},
+      {"[{name: best}]", "aliases[0]: models is missing or empty"},
+      {"[{name: best, models: [gone]}]", "models has 'gone', which is no model"},
+      {"[{name: a, models: [a]}]", "name 'a' is taken"},
+      {"[{name: b*, models: [a]}]", "can't be a pattern"},
+      {"[{name: b, models: [a], fall_over_on: [rain]}]", "fall_over_on has 'rain'"},
+      {"[{name: b, models: [a], retries: 2}]", "retries is not a field of an alias"},
+      {"[{name: builtin, models: [a]}]", "the gateway's own"},
+  };
+  for (const auto& c : cases) {
+    const absl::Status status = ParseAliases(YAML::Load(c.yaml), *models).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(std::string(status.message()), HasSubstr(c.message));
+  }
 }
 
 }  // namespace

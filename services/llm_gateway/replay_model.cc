@@ -11,12 +11,14 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "services/llm_gateway/error_detail.h"
 
 namespace nkiagent::llm_gateway {
 namespace {
 
 constexpr absl::string_view kPrefix = "replay:";
 constexpr size_t kMaxCassettes = 64;
+constexpr size_t kMaxSessions = 10'000;
 
 // Messages that are equal from the start on.
 int CommonPrefix(const GenerateRequest& a, const GenerateRequest& b) {
@@ -73,9 +75,13 @@ absl::StatusOr<GenerateResponse> ReplayModel::Generate(const GenerateRequest& re
   if (!cassette.ok()) return cassette.status();
   if (absl::Status status = context.Check(); !status.ok()) return status;
   const std::string hash = RequestHash(request);
+  std::vector<const Exchange*> recorded;
   for (const Exchange& exchange : **cassette) {
-    if (exchange.request_hash != hash) continue;
-    GenerateResponse response = exchange.response;
+    if (exchange.request_hash == hash) recorded.push_back(&exchange);
+  }
+  if (!recorded.empty()) {
+    const size_t asked = request.session_id().empty() ? 0 : CountAsked(name, request.session_id(), hash);
+    GenerateResponse response = recorded[std::min(asked, recorded.size() - 1)]->response;
     response.set_provider("replay");
     response.mutable_usage()->set_cost_micro_usd(0);
     response.clear_cached();
@@ -85,8 +91,22 @@ absl::StatusOr<GenerateResponse> ReplayModel::Generate(const GenerateRequest& re
   }
   const Exchange* closest = Closest(**cassette, request);
   if (closest == nullptr) return absl::FailedPreconditionError(absl::StrCat("cassette ", name, " is empty"));
-  return absl::FailedPreconditionError(absl::StrCat("the request differs from cassette ", name, " at ",
-                                                    FirstDifference(closest->request, request)));
+  return WithReason(
+      absl::FailedPreconditionError(absl::StrCat("the request differs from cassette ", name, " at ",
+                                                 FirstDifference(closest->request, request))),
+      nkiagent::llm::v1::ERROR_REASON_REPLAY_DIFFERS);
+}
+
+size_t ReplayModel::CountAsked(const std::string& name, const std::string& session, const std::string& hash) {
+  const std::lock_guard lock(mutex_);
+  const auto [found, is_new] = asked_.try_emplace({name, session});
+  if (is_new) ages_.push_back(found->first);
+  const size_t before = found->second[hash]++;
+  if (ages_.size() > kMaxSessions) {
+    asked_.erase(ages_.front());
+    ages_.pop_front();
+  }
+  return before;
 }
 
 }  // namespace nkiagent::llm_gateway

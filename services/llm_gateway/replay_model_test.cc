@@ -53,6 +53,38 @@ TEST_F(ReplayModelTest, AnswersWhatWasRecordedWhoeverAsks) {
   EXPECT_EQ(response->provider(), "replay");
 }
 
+TEST_F(ReplayModelTest, ASessionGetsTheAnswersToOneQuestionInTheirOrder) {
+  const GenerateRequest recorded = Ask("claude", "again");
+  Write("a.jsonl",
+        absl::StrCat(FormatExchange(recorded, Says("one")), FormatExchange(Ask("claude", "x"), Says("y")),
+                     FormatExchange(recorded, Says("two"))));
+  const auto ask = [&](const std::string& session) {
+    GenerateRequest request = Ask("replay:a", "again");
+    request.set_session_id(session);
+    const auto response = model_.Generate(request, CallContext());
+    return response.ok() ? response->message().content(0).text() : response.status().ToString();
+  };
+  EXPECT_EQ(ask("s1"), "one");
+  EXPECT_EQ(ask("s2"), "one");
+  EXPECT_EQ(ask("s1"), "two");
+  EXPECT_EQ(ask("s1"), "two");
+  EXPECT_EQ(ask(""), "one");
+  EXPECT_EQ(ask(""), "one");
+}
+
+TEST_F(ReplayModelTest, CassettesHoldNoKeys) {
+  GenerateRequest recorded = Ask("claude", "my key is sk-ant-0123456789abcdef and not-a-pattern/secret+1");
+  const std::string line =
+      FormatExchange(recorded, Says("use AKIDABCD? no: Bearer abcdefghijkl"), {"not-a-pattern/secret+1"});
+  for (const char* key : {"sk-ant-0123456789", "not-a-pattern", "abcdefghijkl"}) {
+    EXPECT_EQ(line.find(key), std::string::npos) << line;
+  }
+  // Asked with its key it is the same request.
+  recorded = Ask("replay:a", "my key is sk-ant-0123456789abcdef");
+  Write("a.jsonl", FormatExchange(recorded, Says("hi")));
+  EXPECT_TRUE(model_.Generate(recorded, CallContext()).ok());
+}
+
 TEST_F(ReplayModelTest, SaysWhereARequestFirstDiffers) {
   GenerateRequest recorded = Ask("claude", "hello");
   recorded.set_system("You write kernels.");

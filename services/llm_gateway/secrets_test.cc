@@ -43,6 +43,37 @@ TEST(ReadCredentials, NamesThePlaceAndNeverTheContent) {
   }
 }
 
+TEST(ReadCredentials, FindsAwsKeysWhereAwsToolsDo) {
+  setenv("AWS_ACCESS_KEY_ID", "AKIDENV", 1);
+  setenv("AWS_SECRET_ACCESS_KEY", "secretenv", 1);
+  setenv("AWS_SESSION_TOKEN", "tokenenv", 1);
+  const auto from_environment = ReadCredentials({.provider = "bedrock"});
+  ASSERT_TRUE(from_environment.ok()) << from_environment.status();
+  EXPECT_EQ(from_environment->access_key_id, "AKIDENV");
+  EXPECT_EQ(from_environment->session_token, "tokenenv");
+  const std::string path = WriteFile(
+      "[default]\naws_access_key_id = AKIDFILE\naws_secret_access_key=s1\n\n"
+      "# another\n[other]\naws_access_key_id=AKIDOTHER\naws_secret_access_key = s=2/\naws_session_token = "
+      "t\n");
+  const auto other =
+      ReadCredentials({.provider = "bedrock", .aws_profile = "other", .aws_credentials_file = path});
+  ASSERT_TRUE(other.ok()) << other.status();
+  EXPECT_EQ(other->access_key_id, "AKIDOTHER");
+  EXPECT_EQ(other->secret_access_key, "s=2/");
+  EXPECT_EQ(other->session_token, "t");
+  unsetenv("AWS_SECRET_ACCESS_KEY");
+  unsetenv("AWS_SESSION_TOKEN");
+  setenv("AWS_SHARED_CREDENTIALS_FILE", path.c_str(), 1);
+  EXPECT_EQ(ReadCredentials({.provider = "bedrock"})->access_key_id, "AKIDFILE");
+  EXPECT_THAT(std::string(ReadCredentials({.provider = "bedrock", .aws_profile = "gone"}).status().message()),
+              HasSubstr("profile gone"));
+  setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent", 1);
+  EXPECT_THAT(std::string(ReadCredentials({.provider = "bedrock"}).status().message()),
+              HasSubstr("AWS_SECRET_ACCESS_KEY are not both set"));
+  unsetenv("AWS_SHARED_CREDENTIALS_FILE");
+  unsetenv("AWS_ACCESS_KEY_ID");
+}
+
 TEST(Redact, ReplacesTheKeyAndWhatLooksLikeOne) {
   EXPECT_EQ(Redact("bad key 0123456789abc!", {"0123456789abc"}), "bad key [redacted]!");
   EXPECT_EQ(Redact("Incorrect API key provided: sk-proj-abc123****wxyz. See"),

@@ -1,0 +1,243 @@
+"""llm-gateway's figures: the latency it adds to streams, whole answers each second, memory with many open
+streams. Part of `./dev bench`. Prints JSON: {"figures": [{name, value, unit, target, at_least}], "details"}.
+
+    gateway_figures.py --build_dir build/release [--with-litellm] [--soak SECONDS]
+
+Everything talks to the same stand-in (tests/standins/load_standin.cc) on this machine, once directly and once
+by way of the gateway. With --with-litellm the LiteLLM proxy is put into a throwaway folder and asked the
+same. With --soak only memory is watched: streams and calls for so long, and how much the gateway grew after
+the first tenth of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+
+START_LIMIT_S = 60.0
+LITELLM = "litellm[proxy]==1.79.3"
+LITELLM_START_LIMIT_S = 120.0
+STREAMS, PIECES, PAUSE_MS = 500, 60, 100
+OPEN_STREAMS = 2000
+ROUNDS = 3
+MODELS = """
+models:
+  - name: load-*
+    provider: openai
+    model: {model}
+    base_url: {url}
+    key_env: NKI_LOAD_KEY
+    max_concurrency: 10000
+    prices: {{input: 1, output: 1}}
+"""
+
+
+class Bench:
+    """The stand-in and a gateway in front of it, for as long as the `with` lasts."""
+
+    def __init__(self, build_dir: pathlib.Path) -> None:
+        self.load = build_dir / "tests/bench/nki_gateway_load"
+        self.standin_binary = build_dir / "tests/standins/nki_load_standin"
+        self.gateway_binary = build_dir / "services/llm_gateway/llm-gateway"
+        self.folder = tempfile.TemporaryDirectory(prefix="nki-gateway-bench-")
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> Bench:
+        standin = subprocess.Popen([self.standin_binary], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.processes.append(standin)
+        port = json.loads(standin.stdout.readline())["port"]
+        self.url = f"http://127.0.0.1:{port}/v1"
+        folder = pathlib.Path(self.folder.name)
+        config, port_file = folder / "gateway.yaml", folder / "port.json"
+        # Each play of the stand-in is a model of its own name.
+        entries = MODELS.split("models:\n")[1]
+        plays = ("chat", "hold", f"stream-{PIECES}-{PAUSE_MS}", "stream-20-5")
+        config.write_text(
+            "models:\n"
+            + "".join(
+                entries.replace("load-*", f"load-{play}").format(model=play, url=self.url) for play in plays
+            )
+        )
+        command = [self.gateway_binary, "--port=0", "--metrics_port=0", f"--config={config}"]
+        with open(folder / "gateway.log", "wb") as log:
+            self.gateway = subprocess.Popen(
+                [*command, f"--port_file={port_file}", "--log_level=warn"],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "NKI_LOAD_KEY": "sk-load-0123456789"},
+            )
+        self.processes.append(self.gateway)
+        limit = time.monotonic() + START_LIMIT_S
+        while not port_file.exists():
+            if self.gateway.poll() is not None or time.monotonic() > limit:
+                raise RuntimeError(f"the gateway did not start: {(folder / 'gateway.log').read_text()}")
+            time.sleep(0.05)
+        self.target = json.loads(port_file.read_text())["grpc"]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in reversed(self.processes):
+            process.kill()
+            process.wait()
+        self.folder.cleanup()
+
+    def rss_mib(self) -> float:
+        """Resident memory of the gateway."""
+        for line in pathlib.Path(f"/proc/{self.gateway.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) / 1024
+        raise RuntimeError("no VmRSS")
+
+    def run(self, what: str, *options: str) -> dict:
+        """One run of the load."""
+        done = subprocess.run(
+            [self.load, what, *options], capture_output=True, text=True, timeout=600, check=False
+        )
+        if done.returncode != 0:
+            raise RuntimeError(f"{what} {options}: {done.stderr}")
+        report = json.loads(done.stdout)
+        if report.get("failed"):
+            raise RuntimeError(f"{what} {options}: {report}")
+        return report
+
+    def latency(self, *where: str) -> dict:
+        """Ages of pieces with many streams at once."""
+        shape = ("--streams", str(STREAMS), "--pieces", str(PIECES), "--pause_ms", str(PAUSE_MS))
+        return self.run("latency", *where, *shape)
+
+    def throughput(self, *where: str, seconds: float = 3.0) -> dict:
+        """Whole answers."""
+        return self.run("throughput", *where, "--concurrency", "64", "--seconds", str(seconds))
+
+    @property
+    def completions(self) -> str:
+        return f"{self.url}/chat/completions"
+
+
+def figure(name: str, value: float, unit: str, target: float, *, at_least: bool = False) -> dict:
+    """One figure as run_bench.py takes it."""
+    return {"name": name, "value": value, "unit": unit, "target": target, "at_least": at_least}
+
+
+def measure_open_streams(bench: Bench) -> float:
+    """Memory with so many streams open."""
+    command = [bench.load, "hold", "--gateway", bench.target, "--streams", str(OPEN_STREAMS)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        if not holder.stdout.readline():
+            raise RuntimeError("the streams could not be opened")
+        rss = bench.rss_mib()
+        holder.stdin.close()
+        holder.wait(timeout=60)
+    return rss
+
+
+def measure_litellm(bench: Bench) -> float:
+    """Calls a second that the LiteLLM proxy passes on to the same stand-in."""
+    with tempfile.TemporaryDirectory(prefix="nki-litellm-") as folder:
+        python = pathlib.Path(folder) / "venv/bin/python"
+        subprocess.run([sys.executable, "-m", "venv", python.parent.parent], check=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", LITELLM], check=True)
+        config = pathlib.Path(folder) / "config.yaml"
+        config.write_text(
+            "model_list:\n  - model_name: chat\n    litellm_params:\n      model: openai/chat\n"
+            f"      api_base: {bench.url}\n      api_key: sk-load\n"
+        )
+        port = 21000 + os.getpid() % 20000
+        command = [python.parent / "litellm", "--config", config, "--host", "127.0.0.1", "--port", str(port)]
+        with open(pathlib.Path(folder) / "log", "wb") as log:
+            proxy = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            await_http(f"http://127.0.0.1:{port}/health/liveliness", proxy)
+            where = ("--direct", f"http://127.0.0.1:{port}/v1/chat/completions", "--model", "chat")
+            bench.throughput(*where, seconds=1)
+            return bench.throughput(*where)["calls_per_s"]
+        finally:
+            proxy.kill()
+            proxy.wait()
+
+
+def await_http(url: str, process: subprocess.Popen[bytes]) -> None:
+    """Waits until the address answers."""
+    limit = time.monotonic() + LITELLM_START_LIMIT_S
+    while time.monotonic() < limit and process.poll() is None:
+        try:
+            urllib.request.urlopen(url, timeout=2).close()
+            return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    raise RuntimeError(f"{url} does not answer")
+
+
+def measure(build_dir: pathlib.Path, *, with_litellm: bool) -> dict:
+    """All figures. Of what is repeated the best round counts, which a busy machine disturbs least."""
+    details: dict = {}
+    with Bench(build_dir) as bench:
+        gateway, direct = ("--gateway", bench.target), ("--direct", bench.completions)
+        bench.throughput(*gateway, seconds=1)
+        rounds = [(bench.latency(*direct), bench.latency(*gateway)) for _ in range(ROUNDS)]
+        added = {q: min(g[q] - d[q] for d, g in rounds) for q in ("p50_ms", "p99_ms")}
+        calls = [bench.throughput(*gateway) for _ in range(ROUNDS)]
+        best = max(c["calls_per_s"] for c in calls)
+        rss = measure_open_streams(bench)
+        details["gateway"] = {"latency": rounds, "throughput": calls, "open_streams_rss_mib": rss}
+        details["gateway"]["direct"] = bench.throughput("--model", "chat", *direct)
+        figures = [
+            figure(f"gateway: added latency p50, {STREAMS} streams", added["p50_ms"], "ms", 1),
+            figure(f"gateway: added latency p99, {STREAMS} streams", added["p99_ms"], "ms", 5),
+            figure("gateway: unary calls", best, "/s", 3000, at_least=True),
+            figure(f"gateway: memory, {OPEN_STREAMS} open streams", rss, "MiB", 200),
+        ]
+        if with_litellm:
+            other = measure_litellm(bench)
+            details["gateway"]["litellm_calls_per_s"] = other
+            figures.append(figure("gateway / LiteLLM proxy, calls", best / other, "x", 10, at_least=True))
+    return {"figures": figures, "details": details}
+
+
+def soak(build_dir: pathlib.Path, seconds: float) -> dict:
+    """How much the gateway grows under streams and calls after its first tenth of the time."""
+    sizes: list[float] = []
+    with Bench(build_dir) as bench:
+        begin = time.monotonic()
+        warm: float | None = None
+        while time.monotonic() - begin < seconds:
+            bench.throughput("--gateway", bench.target, seconds=1)
+            shape = ("--streams", "200", "--pieces", "20", "--pause_ms", "5")
+            bench.run("latency", "--gateway", bench.target, *shape)
+            measure_open_streams(bench)
+            sizes.append(bench.rss_mib())
+            if warm is None and time.monotonic() - begin >= seconds / 10:
+                warm = sizes[-1]
+        growth = sizes[-1] - (warm if warm is not None else sizes[-1])
+    return {
+        "figures": [figure(f"gateway: growth in {seconds:g} s", growth, "MiB", 8)],
+        "details": {"gateway_soak": {"rss_mib": sizes}},
+    }
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--build_dir", type=pathlib.Path, required=True)
+    parser.add_argument(
+        "--with-litellm", action="store_true", help="compare with the LiteLLM proxy from PyPI"
+    )
+    parser.add_argument("--soak", type=float, help="watch memory for so many seconds instead")
+    options = parser.parse_args()
+    build_dir = options.build_dir.resolve()
+    if options.soak is not None:
+        print(json.dumps(soak(build_dir, options.soak)))
+    else:
+        print(json.dumps(measure(build_dir, with_litellm=options.with_litellm)))
+
+
+if __name__ == "__main__":
+    main()
