@@ -221,6 +221,13 @@ def measure_toolchain(build_dir: pathlib.Path) -> tuple[list[Figure], dict]:
     return [Figure(**f) for f in report["figures"]], {"toolchain": report["details"]}
 
 
+def measure_gateway(build_dir: pathlib.Path, *, with_litellm: bool) -> tuple[list[Figure], dict]:
+    """llm-gateway against the same stand-in asked directly, and LiteLLM if wanted."""
+    command = [sys.executable, str(HERE / "gateway_figures.py"), f"--build_dir={build_dir}"]
+    report = run_json(command + ["--with-litellm"] * with_litellm)
+    return [Figure(**f) for f in report["figures"]], report["details"]
+
+
 def measure_demo(build_dir: pathlib.Path) -> tuple[list[Figure], dict]:
     """The whole demo, services started and drained."""
     start = time.perf_counter()
@@ -241,6 +248,7 @@ def main() -> int:
     parser.add_argument("--build_dir", type=pathlib.Path, required=True)
     parser.add_argument("--json", type=pathlib.Path, help="write every number to this file")
     parser.add_argument("--calls", type=int, default=50, help="timed RPCs of each kind")
+    parser.add_argument("--with-litellm", action="store_true", help="compare with LiteLLM from PyPI")
     options = parser.parse_args()
     build_dir = options.build_dir.resolve()
 
@@ -250,6 +258,7 @@ def main() -> int:
         lambda: measure_services(build_dir, options.calls),
         lambda: measure_execution(build_dir),
         lambda: measure_toolchain(build_dir),
+        lambda: measure_gateway(build_dir, with_litellm=options.with_litellm),
         lambda: measure_demo(build_dir),
     ):
         more, detail = measure()
