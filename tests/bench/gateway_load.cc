@@ -62,12 +62,18 @@ class Ages {
   void Add(const std::string& text) {
     const int64_t now = NowNs();
     const std::lock_guard lock(mutex_);
+    if (!counting_) return;
     const char* at = text.c_str();
     char* end = nullptr;
     for (int64_t sent = std::strtoll(at, &end, 10); end != at; sent = std::strtoll(at, &end, 10)) {
       ms_.push_back(static_cast<double>(now - sent) * 1e-6);
       at = end;
     }
+  }
+  // Pieces count from here on.
+  void Start() {
+    const std::lock_guard lock(mutex_);
+    counting_ = true;
   }
   nlohmann::json Summary() {
     const std::lock_guard lock(mutex_);
@@ -85,6 +91,7 @@ class Ages {
 
  private:
   std::mutex mutex_;
+  bool counting_ = false;
   std::vector<double> ms_;
 };
 
@@ -207,6 +214,8 @@ nlohmann::json Latency(const Options& options) {
     next += spread;
     while (Clock::now() < next) usleep(100);
   }
+  // Only now are there as many at once as are asked about.
+  ages.Start();
   done.wait();
   nlohmann::json report = ages.Summary();
   report["streams"] = options.streams;
