@@ -230,7 +230,9 @@ class Coalescer {
       const ir::Loop& loop = *std::get<std::unique_ptr<ir::Loop>>(node.item);
       path.push_back(&loop);
       paths_.push_back(path);
+      const auto begin = static_cast<int64_t>(sites_.size());
       Collect(loop.body, path, &paths_.back());
+      spans_[&loop] = {begin, static_cast<int64_t>(sites_.size()) - 1};
       path.pop_back();
     }
   }
@@ -435,8 +437,14 @@ class Coalescer {
     if (target.role == ir::TensorRole::kConstant) return false;
     int64_t first = copy.position, last = copy.position;
     for (const Use& use : uses_[static_cast<size_t>(from)]) {
-      first = std::min(first, use.site->position);
-      last = std::max(last, use.site->position);
+      // In a loop beside the copy a later iteration's start follows an earlier one's end, so all of it
+      // counts.
+      const LoopPath& at = *use.site->loops;
+      const bool nested = at.size() > loops.size();
+      const std::pair<int64_t, int64_t> span =
+          nested ? spans_.at(at[loops.size()]) : std::pair{use.site->position, use.site->position};
+      first = std::min(first, span.first);
+      last = std::max(last, span.second);
       // Sums stay on chip: their rows lie close together.
       const bool other_read = use.site != &copy && (!use.dst || use.site->instr().attrs.accumulate);
       if (isa::IsHbm(target.buffer) && other_read) return false;
@@ -462,7 +470,9 @@ class Coalescer {
   const bool edit_;
   Coalesced out_;
   std::deque<LoopPath> paths_;
-  std::deque<Site> sites_;                      // in program order
+  std::deque<Site> sites_;  // in program order
+  std::unordered_map<const ir::Loop*, std::pair<int64_t, int64_t>>
+      spans_;                                   // positions of first and last site
   std::vector<std::unique_ptr<Instr>> edited_;  // by position
   std::vector<std::vector<Use>> uses_;          // by tensor
   std::vector<Stage> stages_;                   // by storage

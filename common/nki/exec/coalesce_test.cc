@@ -117,6 +117,41 @@ TEST(Coalesce, ADestinationReadInTheMeantimeKeepsItsOldContents) {
   EXPECT_EQ(LeftOut(b.Build()), 1);
 }
 
+// A recurrence: the new state is made piece by piece, each from all of the old one.
+TEST(Coalesce, ADestinationReadByALaterIterationKeepsItsOldContents) {
+  ProgramBuilder b("p");
+  const TensorId x = b.Input("x", kF32, {16, 8}), y = b.Output("y", kF32, {16, 8});
+  const TensorId state = b.Sbuf("state", kF32, {16, 8});
+  b.Copy(b.Whole(state), b.Whole(x));
+  b.Loop(LoopKind::kSequential, 3, [&](const Affine&) {
+    const TensorId next = b.Sbuf("next", kF32, {16, 8});
+    b.Loop(LoopKind::kAffine, 2, [&](const Affine& m) {
+      b.TensorScalar(b.Tile(next, {16, 4}, {D(0), m * 4 + D(1)}),
+                     b.Tile(state, {16, 4}, {D(0), C(4) - m * 4 + D(1)}), AluOp::kMultiply, 3.0);
+    });
+    b.Copy(b.Whole(state), b.Whole(next));
+  });
+  b.Copy(b.Whole(y), b.Whole(state));
+  EXPECT_EQ(LeftOut(b.Build()), 0);
+}
+
+// After the copy, too: what the tile is read for in one iteration must not see what the last one wrote to its
+// place.
+TEST(Coalesce, ADestinationWrittenByAnEarlierIterationIsNotTheTile) {
+  ProgramBuilder b("p");
+  const TensorId x = b.Input("x", kF32, {16, 8}), y = b.Output("y", kF32, {3, 16, 8});
+  const TensorId place = b.Sbuf("place", kF32, {16, 8}), tile = b.Sbuf("tile", kF32, {16, 8});
+  const TensorId loaded = b.Sbuf("loaded", kF32, {16, 8});
+  b.Copy(b.Whole(loaded), b.Whole(x));
+  b.TensorScalar(b.Whole(tile), b.Whole(loaded), AluOp::kMultiply, 2.0);
+  b.Copy(b.Whole(place), b.Whole(tile));
+  b.Loop(LoopKind::kSequential, 3, [&](const Affine& i) {
+    b.TensorScalar(b.Tile(y, {16, 8}, {i, D(0), D(1)}), b.Whole(tile), AluOp::kAdd, 1.0);
+    b.TensorScalar(b.Whole(place), b.Whole(place), AluOp::kMultiply, 5.0);
+  });
+  LeftOut(b.Build());
+}
+
 TEST(Coalesce, ATileCopiedTwiceGoesToOnePlaceOnly) {
   ProgramBuilder b("p");
   const TensorId x = b.Input("x", kF32, {16, 16}), y = b.Output("y", kF32, {16, 16});
