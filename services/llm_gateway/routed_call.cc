@@ -140,6 +140,7 @@ void RoutedCall::Ask(std::shared_ptr<CallQueue::Ticket> ticket) {
 void RoutedCall::Answered(absl::StatusOr<GenerateResponse> result) {
   if (result.ok()) {
     if (result->attempts() == 0) result->set_attempts(1);
+    result->set_context_window_tokens(entry_->config.context_window_tokens);
     result->mutable_usage()->set_calls(1);
     result->mutable_usage()->set_cost_micro_usd(CostMicroUsd(entry_->config.prices, result->usage()));
   }

@@ -51,13 +51,6 @@ class GrpcBackends : public Backends {
                                                });
   }
 
-  absl::StatusOr<llm::v1::ListModelsResponse> ListModels(const rpc::CallContext& call) override {
-    return Run<llm::v1::ListModelsResponse>("llm", call.WithTimeout(options_.lookup_timeout),
-                                            [&](grpc::ClientContext* context, auto* response) {
-                                              return llm_->ListModels(context, {}, response);
-                                            });
-  }
-
   absl::StatusOr<compile::v1::GetProgramResponse> GetProgram(
       const rpc::CallContext& call, const compile::v1::GetProgramRequest& request) override {
     return Run<compile::v1::GetProgramResponse>("compile", call.WithTimeout(options_.compile_timeout),

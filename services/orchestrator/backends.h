@@ -31,7 +31,6 @@ class Backends {
       const rpc::CallContext& call, const compile::v1::CompileRequest& request) = 0;
   virtual absl::StatusOr<compile::v1::LookupApiResponse> LookupApi(
       const rpc::CallContext& call, const compile::v1::LookupApiRequest& request) = 0;
-  virtual absl::StatusOr<llm::v1::ListModelsResponse> ListModels(const rpc::CallContext& call) = 0;
   virtual absl::StatusOr<compile::v1::GetProgramResponse> GetProgram(
       const rpc::CallContext& call, const compile::v1::GetProgramRequest& request) = 0;
   virtual absl::StatusOr<verify::v1::VerifyResponse> Verify(const rpc::CallContext& call,

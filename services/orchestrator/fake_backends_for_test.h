@@ -68,7 +68,9 @@ class FakeBackends : public Backends {
       requests_.push_back(request);
       changed_.notify_all();
     }
-    return model_(call, request, count);
+    absl::StatusOr<llm::v1::GenerateResponse> answer = model_(call, request, count);
+    if (answer.ok()) answer->set_context_window_tokens(window_tokens_);
+    return answer;
   }
 
   absl::StatusOr<compile::v1::CompileResponse> Compile(const rpc::CallContext&,
@@ -97,17 +99,6 @@ class FakeBackends : public Backends {
     return response;
   }
 
-  // A pattern and a name that it takes in; "gpt" has the larger window.
-  absl::StatusOr<llm::v1::ListModelsResponse> ListModels(const rpc::CallContext&) override {
-    llm::v1::ListModelsResponse response;
-    for (const auto& [name, window] : {std::pair{"small-*", 1000}, std::pair{"gpt", 200000}}) {
-      llm::v1::Model* model = response.add_models();
-      model->set_name(name);
-      model->set_context_window_tokens(window);
-    }
-    return response;
-  }
-
   // The store of this compile-service forgets at once.
   absl::StatusOr<compile::v1::GetProgramResponse> GetProgram(const rpc::CallContext&,
                                                              const compile::v1::GetProgramRequest&) override {
@@ -132,6 +123,9 @@ class FakeBackends : public Backends {
     verify_gate_ = std::move(gate);
   }
 
+  // The window that every answer tells; unknown by default.
+  void set_window_tokens(int64_t tokens) { window_tokens_ = tokens; }
+
   // Waits until the model was asked `count` times.
   void AwaitRequests(size_t count) {
     std::unique_lock<std::mutex> lock(mutex_);
@@ -152,6 +146,7 @@ class FakeBackends : public Backends {
 
  private:
   const Model model_;
+  int64_t window_tokens_ = 0;
   std::function<absl::Status(const rpc::CallContext&)> verify_gate_;
   std::mutex mutex_;
   std::condition_variable changed_;

@@ -196,15 +196,15 @@ TEST_F(OrchestratorTest, AgentRepairsUntilAKernelIsVerified) {
                   Event::kFinished));
 }
 
-TEST_F(OrchestratorTest, WhatCanNotFitTheModelsWindowIsNeverSent) {
-  FakeBackends& backends = Make(FakeBackends::Writes({"right"}));
+TEST_F(OrchestratorTest, WhatCanNotFitTheModelsWindowIsNotSent) {
+  FakeBackends& backends = Make(FakeBackends::Writes({"bad", "right"}));
+  backends.set_window_tokens(1000);
   Start(backends);
-  v1::SubmitTaskRequest request = Request();
-  request.set_model("small-1");  // of the pattern "small-*"
-  const v1::Session session = Finish(Submit(request));
+  const v1::Session session = Finish(Submit(Request()));
   EXPECT_EQ(session.end_reason(), v1::END_REASON_BUDGET_EXHAUSTED);
   EXPECT_THAT(session.message(), HasSubstr("the model's window has 1000"));
-  EXPECT_THAT(backends.requests(), SizeIs(0));
+  // The first call tells the window; the second is not made.
+  EXPECT_THAT(backends.requests(), SizeIs(1));
 }
 
 TEST_F(OrchestratorTest, RepeatedSubmitGivesTheSameSession) {

@@ -4,9 +4,7 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "common/rpc/status.h"
 #include "services/orchestrator/next_action.h"
@@ -24,19 +22,6 @@ void SetDuration(absl::Duration duration, google::protobuf::Duration* out) {
   const int64_t seconds = absl::ToInt64Seconds(duration);
   out->set_seconds(seconds);
   out->set_nanos(static_cast<int32_t>(absl::ToInt64Nanoseconds(duration - absl::Seconds(seconds))));
-}
-
-// The window of a model: of the entry with its name, else of the longest pattern ("claude-*") that it
-// matches.
-int64_t ContextWindow(const llm::v1::ListModelsResponse& models, const std::string& name) {
-  const llm::v1::Model* best = nullptr;
-  for (const llm::v1::Model& model : models.models()) {
-    if (model.name() == name) return model.context_window_tokens();
-    absl::string_view prefix = model.name();
-    if (!absl::ConsumeSuffix(&prefix, "*") || !absl::StartsWith(name, prefix)) continue;
-    if (best == nullptr || model.name().size() > best->name().size()) best = &model;
-  }
-  return best == nullptr ? 0 : best->context_window_tokens();
 }
 
 // A failed call to a service.
@@ -131,9 +116,6 @@ class Runner {
     const v1::Session session = log_.session();
     absl::StatusOr<v1::PromptBuilt> prompt = MakePrompt(session);
     if (!prompt.ok()) return Note("orchestrator", prompt.status());
-    absl::StatusOr<llm::v1::ListModelsResponse> models = backends_.ListModels(Onward(log_.snapshot()));
-    if (!models.ok()) return Note("llm", models.status());
-    prompt->set_context_window_tokens(ContextWindow(*models, session.model()));
     SessionEvent event;
     *event.mutable_prompt() = *std::move(prompt);
     return Store(std::move(event));
@@ -176,6 +158,7 @@ class Runner {
     *finished->mutable_usage() = response->usage();
     SetDuration(absl::Now() - start, finished->mutable_latency());
     finished->set_provider_model(response->provider_model());
+    finished->set_context_window_tokens(response->context_window_tokens());
     return Store(std::move(event));
   }
 

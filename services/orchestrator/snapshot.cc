@@ -37,7 +37,6 @@ void ApplyPrompt(const v1::PromptBuilt& prompt, Snapshot* snapshot) {
   snapshot->system = prompt.system();
   snapshot->tools.assign(prompt.tools().begin(), prompt.tools().end());
   snapshot->conversation = {prompt.user()};
-  snapshot->context_window_tokens = prompt.context_window_tokens();
   snapshot->session.set_prompt_version(absl::StrCat(prompt.name(), "@", prompt.hash()));
 }
 
@@ -58,6 +57,7 @@ void ApplyAnswer(const v1::ModelCallFinished& answer, Snapshot* snapshot) {
   Session& session = snapshot->session;
   snapshot->turn.answered = true;
   snapshot->turn.answer = answer;
+  snapshot->context_window_tokens = answer.context_window_tokens();
   snapshot->conversation.push_back(Sendable(answer.message(), snapshot->tools.empty()));
   session.set_turns_used(session.turns_used() + 1);
   AddUsage(answer.usage(), session.mutable_usage());
