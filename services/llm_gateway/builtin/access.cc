@@ -1,6 +1,7 @@
 #include "services/llm_gateway/builtin/access.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <functional>
 
 #include "services/llm_gateway/builtin/strided_view.h"
@@ -27,28 +28,29 @@ Dims StepsFrom(std::vector<int64_t> candidates, int64_t total) {
 std::optional<HbmIndex> TrySteps(const Dims& steps, int64_t total, int64_t offset, const Dims& strides,
                                  const Dims& extents) {
   HbmIndex index;
-  Dims last;  // largest subscript of each axis
+  Dims first, last;  // smallest and largest subscript of each axis
   int64_t outer = total;
   for (int64_t step : steps) {
     index.shape.push_back(outer / step);
     index.subscripts.push_back({(offset / step) % (outer / step), {}});
     last.push_back(index.subscripts.back().constant);
+    first.push_back(index.subscripts.back().constant);
     outer = step;
   }
   for (size_t k = 0; k < strides.size(); ++k) {
     if (strides[k] == 0 || extents[k] == 1) continue;
     bool placed = false;
     for (size_t a = 0; a < steps.size() && !placed; ++a) {
-      if (steps[a] > strides[k] || strides[k] % steps[a] != 0) continue;
+      if (steps[a] > std::abs(strides[k]) || strides[k] % steps[a] != 0) continue;
       const int64_t coefficient = strides[k] / steps[a];
       index.subscripts[a].terms.emplace_back(k, coefficient);
-      last[a] += coefficient * (extents[k] - 1);
+      (coefficient < 0 ? first : last)[a] += coefficient * (extents[k] - 1);
       placed = true;
     }
     if (!placed) return std::nullopt;
   }
   for (size_t a = 0; a < steps.size(); ++a) {
-    if (last[a] >= index.shape[a]) return std::nullopt;
+    if (first[a] < 0 || last[a] >= index.shape[a]) return std::nullopt;
   }
   return index;
 }
@@ -61,8 +63,7 @@ std::optional<HbmIndex> IndexOf(const Dims& tensor_dims, int64_t offset, const D
   const Dims own = ContiguousStrides(tensor_dims);
   std::vector<int64_t> used;
   for (size_t k = 0; k < strides.size(); ++k) {
-    if (strides[k] < 0) return std::nullopt;
-    if (extents[k] > 1) used.push_back(strides[k]);
+    if (extents[k] > 1) used.push_back(std::abs(strides[k]));
   }
   // First the fewest axes; then with the tensor's own, which a step such as 2 over an odd axis needs.
   if (std::optional<HbmIndex> index = TrySteps(StepsFrom(used, total), total, offset, strides, extents))

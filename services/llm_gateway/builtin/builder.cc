@@ -339,6 +339,35 @@ Tensor Builder::InsertAxis(const Tensor& x, int axis) {
   return result;
 }
 
+Tensor Builder::Gather(const Tensor& table, const Tensor& numbers) {
+  if (failed()) return table;
+  Op op;
+  op.fn = Fn::kGather;
+  // A row is read as one run.
+  const bool runs = !table.immediate.has_value() && (table.view.dims[1] == 1 || table.view.strides[1] == 1);
+  op.operands = {numbers.immediate.has_value() || program_.values[numbers.value].is_positions
+                     ? Materialise(numbers)
+                     : numbers,
+                 runs ? table : Materialise(table)};
+  op.dims = {numbers.view.dims[0], table.view.dims[1]};
+  op.dtype = table.dtype;
+  const Dims dims = op.dims;
+  return Emit(std::move(op), dims);
+}
+
+void Builder::Fill(const Tensor& into, const Tensor& x) {
+  if (failed()) return;
+  Op op;
+  op.operands = {x};
+  op.dims = x.view.dims;
+  op.dtype = into.dtype;
+  op.origin = origin_;
+  op.label = std::exchange(label_, "");
+  op.result = into.value;
+  op.destination = into.view;
+  program_.ops.push_back(std::move(op));
+}
+
 Tensor Builder::Concat(const std::vector<Tensor>& pieces, int axis, DType dtype) {
   if (failed() || pieces.empty()) return Number(0, dtype);
   Dims dims = pieces.front().view.dims;

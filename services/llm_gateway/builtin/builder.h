@@ -64,6 +64,11 @@ class Builder {
   Tensor Windowed(Window window, const Tensor& x, const Tensor* weight, const Dims& dims, const Dims& result,
                   DType dtype);
 
+  // The rows of `table` (V, R) that `numbers` (L) names.
+  Tensor Gather(const Tensor& table, const Tensor& numbers);
+  // `x` goes to `into`, a view of a buffer.
+  void Fill(const Tensor& into, const Tensor& x);
+
   // Shape operations. Those that no view can tell make a copy.
   Tensor ReshapeTo(const Tensor& x, const Dims& dims);
   Tensor ExpandTo(const Tensor& x, const Dims& dims);

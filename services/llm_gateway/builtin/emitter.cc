@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "services/llm_gateway/builtin/conv_stage.h"
+#include "services/llm_gateway/builtin/gather_stage.h"
 #include "services/llm_gateway/builtin/matmul_stage.h"
 #include "services/llm_gateway/builtin/pool_stage.h"
 #include "services/llm_gateway/builtin/python_writer.h"
@@ -94,6 +95,8 @@ absl::StatusOr<KernelText> EmitKernel(const KernelPlan& plan) {
       emitter = std::make_unique<RecurrentStageEmitter>(plan, stage, names);
     } else if (stage.stage.windowed) {
       emitter = MakeWindowStage(plan, stage, names);
+    } else if (stage.stage.gathers) {
+      emitter = std::make_unique<GatherStageEmitter>(plan, stage, names);
     } else if (stage.stage.matmul >= 0) {
       emitter = std::make_unique<MatmulStageEmitter>(plan, stage, names);
     } else {

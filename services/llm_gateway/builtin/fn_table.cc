@@ -25,7 +25,7 @@ int Shift(double y) { return static_cast<int>(std::clamp(y, 0.0, 63.0)); }
 
 constexpr absl::string_view kScan = "nisa.tensor_tensor_scan";
 
-constexpr std::array<FnRow, 61> kRows = {{
+constexpr std::array<FnRow, 62> kRows = {{
     {Fn::kCopy, 1, false, false, "nl.copy", [](double x, double) { return x; }},
     {Fn::kNegate, 1, false, false, "nl.negative", [](double x, double) { return -x; }},
     {Fn::kAbs, 1, false, false, "nl.abs", [](double x, double) { return std::fabs(x); }},
@@ -93,6 +93,7 @@ constexpr std::array<FnRow, 61> kRows = {{
     {Fn::kProd, 1, true, false, "nl.prod", nullptr, "1.0", "nl.multiply"},
     {Fn::kMatmul, 2, false, false, "nisa.nc_matmul", nullptr},
     {Fn::kWindow, 2, false, false, "", nullptr},
+    {Fn::kGather, 2, false, false, "", nullptr},
     {Fn::kRecurrence, 7, false, false, "", nullptr},
 }};
 

@@ -24,9 +24,11 @@ constexpr auto kFamilies = std::to_array<Family>({
     LowerMatmul,
     LowerConv,
     LowerPool,
+    LowerPad,
     LowerPosition,
     LowerScan,
     LowerRecurrent,
+    LowerIndexing,
 });
 
 void CollectReferences(const Arg& arg, std::set<std::string>* names) {

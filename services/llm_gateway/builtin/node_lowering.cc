@@ -47,6 +47,14 @@ Tensor NodeLowering::TensorAt(size_t index, absl::string_view name) {
   return Builder::Number(0, DType::kFloat32);
 }
 
+Tensor NodeLowering::TensorOf(const Arg& arg, absl::string_view name) {
+  const auto* ref = std::get_if<Ref>(&arg.value);
+  const auto found = ref == nullptr ? environment_.end() : environment_.find(ref->name);
+  if (found != environment_.end() && found->second.size() == 1) return found->second.front();
+  builder_.Fail(absl::StrCat("argument '", name, "' of ", node_.op, " lists something that is no tensor"));
+  return Builder::Number(0, DType::kFloat32);
+}
+
 std::vector<Tensor> NodeLowering::TensorsAt(size_t index, absl::string_view name) {
   std::vector<Tensor> tensors;
   const Arg* arg = Find(index, name);
@@ -56,14 +64,8 @@ std::vector<Tensor> NodeLowering::TensorsAt(size_t index, absl::string_view name
     return tensors;
   }
   for (const Arg& entry : *list) {
-    const auto* ref = std::get_if<Ref>(&entry.value);
-    const auto found = ref == nullptr ? environment_.end() : environment_.find(ref->name);
-    if (found == environment_.end() || found->second.size() != 1) {
-      builder_.Fail(
-          absl::StrCat("argument '", name, "' of ", node_.op, " lists something that is no tensor"));
-      return tensors;
-    }
-    tensors.push_back(found->second.front());
+    tensors.push_back(TensorOf(entry, name));
+    if (builder_.failed()) return {};
   }
   return tensors;
 }

@@ -34,7 +34,8 @@ class NodeLowering {
 
   // Arguments by kind. Where one is missing or of another kind the builder fails and something harmless comes
   // back.
-  Tensor TensorAt(size_t index, absl::string_view name);  // a reference, or a number of the node's own type
+  Tensor TensorAt(size_t index, absl::string_view name);    // a reference, or a number of the node's own type
+  Tensor TensorOf(const Arg& arg, absl::string_view name);  // an entry of a list
   std::vector<Tensor> TensorsAt(size_t index, absl::string_view name);
   double NumberAt(size_t index, absl::string_view name);
   double NumberOr(size_t index, absl::string_view name, double fallback);
@@ -76,6 +77,8 @@ bool LowerNorm(NodeLowering& n);
 bool LowerMatmul(NodeLowering& n);
 bool LowerConv(NodeLowering& n);
 bool LowerPool(NodeLowering& n);
+bool LowerPad(NodeLowering& n);
+bool LowerIndexing(NodeLowering& n);
 bool LowerPosition(NodeLowering& n);
 bool LowerScan(NodeLowering& n);
 bool LowerRecurrent(NodeLowering& n);

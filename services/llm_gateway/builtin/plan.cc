@@ -52,7 +52,10 @@ void TileRows(StagePlan* plan) {
     if (axis != partition_axis) plan->row_loops.push_back(axis);
   }
   int64_t limit = std::numeric_limits<int64_t>::max();
-  if (plan->stage.matmul >= 0) limit = kMaxMovingFree;
+  if (plan->stage.gathers)
+    limit = kGatherFree;
+  else if (plan->stage.matmul >= 0)
+    limit = kMaxMovingFree;
   if (plan->assumptions.max_free > 0) limit = std::min(limit, plan->assumptions.max_free);
   if (!frees.empty()) {
     plan->free = TileAxis(it, frees.back(), limit);
@@ -76,7 +79,7 @@ StagePlan PlanStage(const Program& program, const StagedProgram& staged, const S
   } else {
     TileElementwise(program, &plan);
   }
-  if (stage.matmul >= 0) {
+  if (stage.matmul >= 0 && !stage.gathers) {
     plan.matmul.k = program.ops[stage.matmul].operands[0].view.dims[2];
     plan.matmul.k_tile = ChooseTile(plan.matmul.k, kMaxPartitions);
     plan.matmul.resident_moving = assumptions.resident_moving;

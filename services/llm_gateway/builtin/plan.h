@@ -23,6 +23,9 @@ inline constexpr int64_t kMaxMovingFree = 512;
 // hide their fixed cost, and the DMA moves 8 KiB per partition.
 inline constexpr int64_t kElementwiseFree = 2048;
 
+// Longest run of a gathered row: 16 KiB of a partition saturate the DMA engines.
+inline constexpr int64_t kGatherFree = 4096;
+
 // What is believed of one stage until a diagnostic refutes it.
 struct StageAssumptions {
   // Longest tile along the free axis; 0 while a row is believed to fit on chip as a whole.

@@ -87,6 +87,8 @@ enum class Fn {
   // One or two operands, see Window; `Op::dims` has groups and channels apart: (N, G, M, …), poolings (N, C,
   // …).
   kWindow,
+  // Row numbers (L) and a table (V, R); `Op::dims` is (L, R).
+  kGather,
   // A recurrent layer, see recurrence.h.
   kRecurrence,
 };

@@ -121,7 +121,7 @@ class Cutter {
       }
     }
     const int count = static_cast<int>(staged_.stages.size());
-    if (op.fn != Fn::kMatmul && op.fn != Fn::kWindow && op.fn != Fn::kRecurrence) {
+    if (op.fn != Fn::kMatmul && op.fn != Fn::kWindow && op.fn != Fn::kRecurrence && op.fn != Fn::kGather) {
       // What continues a computation stays with it; what starts from HBM goes where the work is now.
       for (int step = 0; step < count - first; ++step) {
         const int candidate = reads_computed ? first + step : count - 1 - step;
@@ -146,6 +146,18 @@ class Cutter {
       return stage;
     }
     if (op.fn == Fn::kWindow) return NewWindowStage(index);
+    if (op.fn == Fn::kGather) {
+      for (size_t i = 0; i < op.dims.size(); ++i) {
+        if (op.dims[i] == 1) continue;
+        stage.dims.push_back(op.dims[i]);
+        stage.free.push_back(i == 1);
+      }
+      stage.matmul = index;
+      stage.gathers = stage.has_free = true;
+      stage.ops = {index};
+      stage.extents = {Extent::kFull};
+      return stage;
+    }
     for (size_t i = 0; i < op.dims.size(); ++i) {
       if (op.dims[i] == 1 && op.fn != Fn::kMatmul) continue;
       if (op.dims[i] == 1 && i == 0) continue;  // a batch of one matrix
@@ -355,6 +367,9 @@ Iteration Coalesce(const Program& program, const StagedProgram& staged, const St
       const Dims& s = operand.view.strides;
       if (op.fn == Fn::kWindow) {
         access.strides = WindowStrides(stage, op, static_cast<int>(k));
+      } else if (op.fn == Fn::kGather) {
+        const Dims along = k == 0 ? Dims{s[0], 0} : Dims{0, s[1]};
+        access.strides = StridesOverStage(stage, extent, op.dims, along);
       } else if (op.fn == Fn::kMatmul) {
         access.strides =
             k == 0 ? MatmulStrides(stage, op, s[0], s[1], 0) : MatmulStrides(stage, op, s[0], 0, s[2]);

@@ -1,0 +1,331 @@
+// Elements chosen by index: along one axis or several, by known indices (which become views) or by tensors of
+// them (which become gathers of rows).
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "services/llm_gateway/builtin/known.h"
+#include "services/llm_gateway/builtin/node_lowering.h"
+
+namespace nkiagent::builtin {
+namespace {
+
+// Runs of evenly stepping indices that are copied one by one; beyond it rows are gathered.
+constexpr size_t kMaxRuns = 24;
+// Row numbers are computed in float32 on the Vector engine, exactly up to here.
+constexpr int64_t kMaxRows = int64_t{1} << 24;
+
+int Rank(const Tensor& x) { return static_cast<int>(x.view.dims.size()); }
+
+// Axis `axis` of x replaced by axes that step through it as `steps` says.
+Tensor Stepped(const Tensor& x, int axis, const StridedView& steps) {
+  Tensor y = x;
+  const int64_t stride = x.view.strides[axis];
+  y.view.offset += steps.offset * stride;
+  y.view.dims.erase(y.view.dims.begin() + axis);
+  y.view.strides.erase(y.view.strides.begin() + axis);
+  for (size_t k = 0; k < steps.dims.size(); ++k) {
+    y.view.dims.insert(y.view.dims.begin() + axis + static_cast<int>(k), steps.dims[k]);
+    y.view.strides.insert(y.view.strides.begin() + axis + static_cast<int>(k), steps.strides[k] * stride);
+  }
+  return y;
+}
+
+// The same along one axis for known indices that step unevenly: in blocks (0 0 1 1 2 2), or in few runs.
+std::optional<Tensor> InRuns(Builder& b, const Tensor& x, int axis, const std::vector<double>& indices) {
+  const int64_t count = static_cast<int64_t>(indices.size());
+  for (int64_t inner = 2; inner <= count / 2; ++inner) {
+    if (count % inner != 0) continue;
+    const std::optional<StridedView> steps = EvenSteps(indices, {count / inner, inner});
+    if (!steps.has_value()) continue;
+    Dims dims = x.view.dims;
+    dims[axis] = count;
+    return b.ReshapeTo(Stepped(x, axis, *steps), dims);
+  }
+  std::vector<Tensor> runs;
+  for (size_t start = 0; start < indices.size();) {
+    size_t end = start + 1;
+    const double step = end < indices.size() ? indices[end] - indices[start] : 0;
+    while (end < indices.size() && indices[end] - indices[end - 1] == step) ++end;
+    // Two neighbours step evenly by chance; the second may start a longer run.
+    if (end - start == 2 && end < indices.size() && std::fabs(step) > 1) end = start + 1;
+    if (runs.size() == kMaxRuns) return std::nullopt;
+    const std::vector<double> run(indices.begin() + static_cast<ptrdiff_t>(start),
+                                  indices.begin() + static_cast<ptrdiff_t>(end));
+    runs.push_back(Stepped(x, axis, *EvenSteps(run, {static_cast<int64_t>(run.size())})));
+    start = end;
+  }
+  return b.Concat(runs, axis, x.dtype);
+}
+
+// By a tensor of indices: rows of (everything before the axis, the axis) are gathered.
+Tensor Gathered(Builder& b, const Tensor& x, int axis, const Tensor& index) {
+  Dims before(x.view.dims.begin(), x.view.dims.begin() + axis);
+  Dims dims = before;
+  dims.insert(dims.end(), index.view.dims.begin(), index.view.dims.end());
+  dims.insert(dims.end(), x.view.dims.begin() + axis + 1, x.view.dims.end());
+  const int64_t outer = ElementCount(before), size = x.view.dims[axis];
+  const int64_t count = ElementCount(index.view.dims);
+  const int64_t inner = ElementCount(x.view.dims) / std::max<int64_t>(outer * size, 1);
+  if (size == 1) {  // every index is 0
+    Tensor only = b.DropAxis(x, axis);
+    for (size_t k = 0; k < index.view.dims.size(); ++k) only = b.InsertAxis(only, axis);
+    return b.ExpandTo(only, dims);
+  }
+  if (outer * size > kMaxRows) {
+    b.Fail(absl::StrCat("a gather from more than ", kMaxRows, " rows is not supported"));
+    return x;
+  }
+  Tensor rows = b.ReshapeTo(index, {count});
+  if (outer > 1) {
+    const Tensor first =
+        b.Named("first_row")
+            .Binary(Fn::kMultiply, b.Positions(outer), static_cast<double>(size), DType::kInt32);
+    b.Named("row");
+    rows = b.ReshapeTo(
+        b.Binary(Fn::kAdd, b.ReshapeTo(first, {outer, 1}), b.ReshapeTo(rows, {1, count}), DType::kInt32),
+        {outer * count});
+  }
+  const Tensor table = b.ReshapeTo(x, {outer * size, inner});
+  return b.ReshapeTo(b.Gather(table, b.Cast(rows, DType::kInt32)), dims);
+}
+
+// Indices of an axis of `size` with the negative ones counted from the end.
+Tensor Wrapped(Builder& b, const Tensor& index, int64_t size) {
+  const Tensor negative = b.Named("is_negative").Binary(Fn::kLess, index, 0.0, DType::kBool);
+  const Tensor shifted =
+      b.Named("from_end").Binary(Fn::kAdd, index, static_cast<double>(size), DType::kInt32);
+  return b.Named("index").Select(negative, shifted, index, DType::kInt32);
+}
+
+// x[…, index, …] along `axis`; negative indices count from the end where `wraps`.
+Tensor Indexed(Builder& b, const Tensor& x, int axis, const Tensor& index, bool wraps) {
+  if (b.failed()) return x;
+  const double size = static_cast<double>(x.view.dims[axis]);
+  if (std::optional<std::vector<double>> known = KnownContents(b.program(), index)) {
+    for (double& i : *known) {
+      if (wraps && i < 0) i += size;
+      if (!(i >= 0 && i < size && i == std::floor(i))) {
+        b.Fail(absl::StrCat("index ", i, " is outside an axis of ", size));
+        return x;
+      }
+    }
+    if (const std::optional<StridedView> steps = EvenSteps(*known, index.view.dims))
+      return Stepped(x, axis, *steps);
+    if (Rank(index) == 1) {
+      if (std::optional<Tensor> runs = InRuns(b, x, axis, *known)) return *std::move(runs);
+    }
+    return Gathered(b, x, axis, index);
+  }
+  return Gathered(b, x, axis, wraps ? Wrapped(b, index, x.view.dims[axis]) : index);
+}
+
+// x[:, i, :, j]: axes with an index tensor each.
+void LowerIndex(NodeLowering& n) {
+  Builder& b = n.builder();
+  Tensor x = n.TensorAt(0, "self");
+  const Arg* arg = n.Find(1, "indices");
+  const auto* list = arg == nullptr ? nullptr : std::get_if<std::vector<Arg>>(&arg->value);
+  if (list == nullptr || list->size() > x.view.dims.size()) {
+    b.Fail("the list of indices doesn't fit the tensor");
+    return;
+  }
+  std::vector<int> indexed, others;
+  std::vector<Tensor> indices;
+  for (int axis = 0; axis < Rank(x); ++axis) {
+    if (axis < static_cast<int>(list->size()) && !(*list)[axis].IsNone()) {
+      indexed.push_back(axis);
+      indices.push_back(n.TensorOf((*list)[axis], "indices"));
+      if (indices.back().dtype == DType::kBool || indices.back().dtype == DType::kUInt8) {
+        b.Fail("indexing by a mask gives a shape that depends on the data");
+        return;
+      }
+    } else {
+      others.push_back(axis);
+    }
+  }
+  if (b.failed() || indexed.empty()) return;
+  // The indexed axes next to each other, in front if they were not.
+  int first = indexed.front();
+  if (indexed.back() - indexed.front() + 1 != static_cast<int>(indexed.size())) {
+    std::vector<int> order = indexed;
+    order.insert(order.end(), others.begin(), others.end());
+    x = b.Permute(x, order);
+    first = 0;
+  }
+  if (indices.size() == 1) {
+    n.Yield(Indexed(b, x, first, indices[0], /*wraps=*/true));
+    return;
+  }
+  // Several become one, over the axes as one.
+  Tensor combined;
+  Dims merged(x.view.dims.begin(), x.view.dims.begin() + first);
+  int64_t size = 1;
+  for (size_t k = 0; k < indices.size(); ++k) {
+    const int64_t extent = x.view.dims[static_cast<size_t>(first) + k];
+    size *= extent;
+    const std::optional<std::vector<double>> known = KnownContents(b.program(), indices[k]);
+    const bool counts_up =
+        known.has_value() && std::none_of(known->begin(), known->end(), [](double i) { return i < 0; });
+    if (!counts_up) indices[k] = Wrapped(b, indices[k], extent);
+    if (k == 0) {
+      combined = indices[0];
+      continue;
+    }
+    b.Named("scaled_index");
+    combined = b.Binary(Fn::kMultiply, combined, static_cast<double>(extent), DType::kInt32);
+    b.Named("combined_index");
+    combined = b.Binary(Fn::kAdd, combined, indices[k], DType::kInt32);
+  }
+  merged.push_back(size);
+  merged.insert(merged.end(), x.view.dims.begin() + first + static_cast<int>(indices.size()),
+                x.view.dims.end());
+  n.Yield(Indexed(b, b.ReshapeTo(x, merged), first, combined, /*wraps=*/false));
+}
+
+// out[i, j] = x[i, index[i, j]]: every element is a row of one.
+void LowerElementGather(NodeLowering& n) {
+  Builder& b = n.builder();
+  const Tensor x = n.TensorAt(0, "self"), index = n.TensorAt(2, "index");
+  const size_t rank = x.view.dims.size();
+  if (b.failed() || rank == 0 || index.view.dims.size() != rank) {
+    b.Fail("a gather takes a tensor and an index of one rank");
+    return;
+  }
+  const int axis = n.Axis(n.IntOr(1, "dim", 0), rank);
+  const Dims strides = ContiguousStrides(x.view.dims);
+  if (ElementCount(x.view.dims) > kMaxRows) {
+    b.Fail(absl::StrCat("a gather from more than ", kMaxRows, " elements is not supported"));
+    return;
+  }
+  Tensor element =
+      b.Named("element").Binary(Fn::kMultiply, index, static_cast<double>(strides[axis]), DType::kInt32);
+  for (size_t k = 0; k < rank; ++k) {
+    if (static_cast<int>(k) == axis || index.view.dims[k] == 1) continue;
+    Dims along(rank, 1);
+    along[k] = index.view.dims[k];
+    const Tensor step = b.Named("step").Binary(Fn::kMultiply, b.Positions(along[k]),
+                                               static_cast<double>(strides[k]), DType::kInt32);
+    element = b.Named("element").Binary(Fn::kAdd, element, b.ReshapeTo(step, along), DType::kInt32);
+  }
+  const int64_t count = ElementCount(index.view.dims);
+  const Tensor table = b.ReshapeTo(x, {ElementCount(x.view.dims), 1});
+  n.Yield(b.ReshapeTo(b.Gather(table, b.ReshapeTo(element, {count})), index.view.dims));
+}
+
+// Nearest neighbours: output o takes input floor(o * scale).
+void LowerNearest(NodeLowering& n, size_t axes) {
+  Builder& b = n.builder();
+  Tensor x = n.TensorAt(0, "input");
+  const Dims& out = n.dims();
+  if (x.view.dims.size() != axes + 2 || out.size() != axes + 2) {
+    b.Fail("the input's rank is not supported");
+    return;
+  }
+  const Arg* scales = n.Find(2, "scale_factors");
+  const auto* list = scales == nullptr ? nullptr : std::get_if<std::vector<Arg>>(&scales->value);
+  for (size_t a = 0; a < axes && !b.failed(); ++a) {
+    const int axis = static_cast<int>(a) + 2;
+    const int64_t in = x.view.dims[axis];
+    double scale = static_cast<float>(in) / static_cast<float>(out[axis]);
+    if (list != nullptr && a < list->size()) {
+      if (const auto* given = std::get_if<double>(&(*list)[a].value)) scale = static_cast<float>(1 / *given);
+    }
+    const Tensor scaled = b.Binary(Fn::kMultiply, b.Positions(out[axis]), scale, DType::kFloat32);
+    const Tensor nearest = b.Binary(Fn::kMinimum, b.Unary(Fn::kFloor, scaled, DType::kFloat32),
+                                    static_cast<double>(in - 1), DType::kFloat32);
+    x = Indexed(b, x, axis, nearest, /*wraps=*/false);
+  }
+  n.Yield(x);
+}
+
+// One axis resampled linearly, as a product with a matrix of hat functions around the source positions.
+Tensor LinearlyResampled(Builder& b, const Tensor& x, int axis, int64_t size, bool corners, double scale) {
+  const int64_t in = x.view.dims[axis];
+  constexpr DType kF32 = DType::kFloat32;
+  const double ratio =
+      corners ? (size > 1 ? static_cast<double>(in - 1) / static_cast<double>(size - 1) : 0) : scale;
+  Tensor source = b.Positions(size);
+  if (!corners) source = b.Named("centre").Binary(Fn::kAdd, source, 0.5, kF32);
+  source = b.Named("source").Binary(Fn::kMultiply, source, ratio, kF32);
+  if (!corners) {
+    source = b.Named("source").Binary(Fn::kSubtract, source, 0.5, kF32);
+    source = b.Named("source").Binary(Fn::kMaximum, source, 0.0, kF32);
+  }
+  source = b.Named("source").Binary(Fn::kMinimum, source, static_cast<double>(in - 1), kF32);
+  const Tensor position = b.ReshapeTo(b.Positions(in), {in, 1});
+  Tensor weight = b.Named("distance").Binary(Fn::kSubtract, position, b.ReshapeTo(source, {1, size}), kF32);
+  weight = b.Named("distance").Unary(Fn::kAbs, weight, kF32);
+  weight = b.Named("closeness").Binary(Fn::kSubtract, Builder::Number(1, kF32), weight, kF32);
+  weight = b.Named("resampling").Unary(Fn::kRelu, weight, kF32);
+  // Rows of the axis last, times the matrix.
+  std::vector<int> order, back(x.view.dims.size());
+  for (int k = 0; k < Rank(x); ++k) {
+    if (k != axis) order.push_back(k);
+  }
+  order.push_back(axis);
+  for (size_t k = 0; k < order.size(); ++k) back[static_cast<size_t>(order[k])] = static_cast<int>(k);
+  const Tensor turned = b.Permute(x, order);
+  Dims dims = turned.view.dims;
+  dims.back() = size;
+  const int64_t rows = ElementCount(x.view.dims) / in;
+  const Tensor product = b.Matmul(b.ReshapeTo(turned, {1, rows, in}), b.InsertAxis(weight, 0), x.dtype);
+  return b.failed() ? x : b.Permute(b.ReshapeTo(product, dims), back);
+}
+
+void LowerBilinear(NodeLowering& n) {
+  Builder& b = n.builder();
+  Tensor x = n.TensorAt(0, "input");
+  const Dims& out = n.dims();
+  if (x.view.dims.size() != 4 || out.size() != 4) {
+    b.Fail("the input's rank is not supported");
+    return;
+  }
+  const bool corners = n.BoolOr(2, "align_corners", false);
+  const Arg* scales = n.Find(3, "scale_factors");
+  const auto* list = scales == nullptr ? nullptr : std::get_if<std::vector<Arg>>(&scales->value);
+  for (const int axis : {3, 2}) {
+    double scale = static_cast<double>(x.view.dims[axis]) / static_cast<double>(out[axis]);
+    if (list != nullptr && list->size() == 2) {
+      if (const auto* given = std::get_if<double>(&(*list)[axis - 2].value)) scale = 1 / *given;
+    }
+    if (x.view.dims[axis] == out[axis]) continue;
+    x = LinearlyResampled(b, x, axis, out[axis], corners, scale);
+  }
+  n.Yield(x);
+}
+
+}  // namespace
+
+bool LowerIndexing(NodeLowering& n) {
+  const absl::string_view op = n.op();
+  Builder& b = n.builder();
+  if (op == "aten.index" || op == "aten._unsafe_index") {
+    LowerIndex(n);
+  } else if (op == "aten.index_select") {
+    const Tensor x = n.TensorAt(0, "self");
+    const int axis = n.Axis(n.IntOr(1, "dim", 0), x.view.dims.size());
+    if (Rank(x) == 0) b.Fail("a tensor of rank 0 has no axis to index");
+    n.Yield(Indexed(b, x, axis, n.TensorAt(2, "index"), /*wraps=*/false));
+  } else if (op == "aten.embedding") {
+    const Tensor table = n.TensorAt(0, "weight"), index = n.TensorAt(1, "indices");
+    if (Rank(table) != 2) b.Fail("an embedding takes a table of rank 2");
+    n.Yield(Indexed(b, table, 0, index, /*wraps=*/false));
+  } else if (op == "aten.gather") {
+    LowerElementGather(n);
+  } else if (op == "aten.upsample_nearest1d" || op == "aten.upsample_nearest2d" ||
+             op == "aten.upsample_nearest3d") {
+    LowerNearest(n, static_cast<size_t>(op[op.size() - 2] - '0'));
+  } else if (op == "aten.upsample_bilinear2d") {
+    LowerBilinear(n);
+  } else {
+    return false;
+  }
+  return true;
+}
+
+}  // namespace nkiagent::builtin
