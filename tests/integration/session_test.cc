@@ -249,7 +249,7 @@ TEST_F(SessionTest, TasksThatCanNotBeJudgedSayWhy) {
       {"float64", Module("return x", "[torch.randn(4, 4, dtype=torch.float64)]"),
        verify::v1::TASK_PROBLEM_KIND_UNSUPPORTED_DTYPE},
       {"empty tensor", Module("return x", "[torch.randn(0, 4)]"), verify::v1::TASK_PROBLEM_KIND_EMPTY_TENSOR},
-      {"5-D", Module("return x", "[torch.randn(1, 2, 3, 4, 5)]"),
+      {"6-D", Module("return x", "[torch.randn(1, 2, 3, 4, 5, 6)]"),
        verify::v1::TASK_PROBLEM_KIND_UNSUPPORTED_RANK},
       {"not deterministic", Module("return x + torch.rand_like(x)"),
        verify::v1::TASK_PROBLEM_KIND_NON_DETERMINISTIC},

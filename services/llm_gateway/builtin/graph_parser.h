@@ -18,7 +18,7 @@ struct GraphLimits {
   size_t max_lines = 4096;
   size_t max_nesting = 8;
   size_t max_list_entries = 4096;
-  size_t max_rank = 8;  // intermediates; kernel arguments have at most 4 axes
+  size_t max_rank = 8;  // intermediates; kernel arguments have at most 5 axes
   int64_t max_tensor_elements = int64_t{1} << 32;
 };
 

@@ -212,8 +212,8 @@ def test_a_module_that_cannot_be_exported_is_described_without_a_graph(reference
         ("EMPTY_TENSOR", "[0, 8]", task("self, x):\n        return x", inputs="[torch.randn(0, 8)]")),
         (
             "UNSUPPORTED_RANK",
-            "5 dimensions",
-            task("self, x):\n        return x", inputs="[torch.randn(1, 1, 1, 1, 2)]"),
+            "6 dimensions",
+            task("self, x):\n        return x", inputs="[torch.randn(1, 1, 1, 1, 1, 2)]"),
         ),
         ("NON_DETERMINISTIC", "output", task("self, x):\n        return x + torch.rand(8)")),
         (

@@ -16,9 +16,8 @@ import torch
 
 from nkiagent_worker.reference.task import Problem
 
-MAX_RANK = 4
-# Weights of 3-D convolutions have an axis more than what goes through them.
-MAX_PARAMETER_RANK = 5
+# Images of volumes have the most: batch, channels and three spatial axes. As in compile- and verify-service.
+MAX_RANK = 5
 # As in common/sandbox/tensor_arena.h.
 ALIGNMENT = 64
 
@@ -74,11 +73,10 @@ def make_spec(tensor: torch.Tensor, name: str, role: str, reference_name: str = 
         raise Problem(
             "UNSUPPORTED_DTYPE", f"{what} has dtype {dtype_name(tensor.dtype)}; kernels take {known}"
         )
-    limit = MAX_PARAMETER_RANK if role in ("parameter", "buffer") else MAX_RANK
-    if tensor.dim() > limit:
+    if tensor.dim() > MAX_RANK:
         raise Problem(
             "UNSUPPORTED_RANK",
-            f"{what} has shape {list(tensor.shape)} of {tensor.dim()} dimensions, limit {limit}",
+            f"{what} has shape {list(tensor.shape)} of {tensor.dim()} dimensions, limit {MAX_RANK}",
         )
     if tensor.numel() == 0:
         raise Problem("EMPTY_TENSOR", f"{what} has shape {list(tensor.shape)}, which holds no element")
