@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "common/storage/sqlite.h"
 
 namespace nkiagent::storage {
@@ -61,13 +62,19 @@ SessionRecord ReadRecord(const Statement& row) {
 // An exclusive lock on a file, held until the process ends, however it ends.
 class LockFile {
  public:
-  static absl::StatusOr<LockFile> Take(const std::string& path) {
+  static absl::StatusOr<LockFile> Take(const std::string& path, absl::Duration wait) {
     const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0) return absl::UnavailableError(absl::StrCat("can't open ", path, ": ", strerror(errno)));
     LockFile file(fd);
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-      return absl::FailedPreconditionError(
-          absl::StrCat("another process uses this store: ", path, " is locked"));
+    // flock() has no time-out of its own.
+    constexpr absl::Duration kPoll = absl::Milliseconds(20);
+    const absl::Time deadline = absl::Now() + wait;
+    while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+      if (absl::Now() >= deadline) {
+        return absl::FailedPreconditionError(
+            absl::StrCat("another process uses this store: ", path, " is locked"));
+      }
+      absl::SleepFor(kPoll);
     }
     return file;
   }
@@ -403,7 +410,7 @@ absl::Status Migrate(Database* database, const std::string& path) {
 
 absl::StatusOr<std::unique_ptr<EventStore>> OpenSqliteEventStore(const SqliteOptions& options) {
   if (options.path.empty()) return absl::InvalidArgumentError("the store needs a path");
-  absl::StatusOr<LockFile> lock = LockFile::Take(absl::StrCat(options.path, ".lock"));
+  absl::StatusOr<LockFile> lock = LockFile::Take(absl::StrCat(options.path, ".lock"), options.lock_wait);
   if (!lock.ok()) return lock.status();
   absl::StatusOr<Database> writer = Database::Open(options.path, options.busy_timeout);
   if (!writer.ok()) return writer.status();

@@ -18,6 +18,8 @@ struct SqliteOptions {
   // Longest wait for a lock inside the database. One process has one writer, so this only bounds outside
   // tools.
   absl::Duration busy_timeout = absl::Seconds(5);
+  // Longest wait for another process that has the store to end.
+  absl::Duration lock_wait = absl::ZeroDuration();
 };
 
 // INVALID_ARGUMENT: no path. FAILED_PRECONDITION: another process has the store, or a newer version wrote it.

@@ -16,6 +16,7 @@
 namespace nkiagent::nkictl {
 namespace {
 
+using orchestrator::v1::Run;
 using orchestrator::v1::Session;
 
 // Deadline of the short calls, as the contract suggests.
@@ -41,6 +42,56 @@ bool Pause(const std::stop_token& stop, absl::Duration duration) {
   return !stop.stop_requested();
 }
 
+using Stub = orchestrator::v1::OrchestratorService::Stub;
+
+// One short call. `call` says which, as &Stub::GetSession.
+template <class Request, class Response>
+absl::StatusOr<Response> Call(Stub& stub, const rpc::CallContext& context,
+                              grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
+                              const Request& request) {
+  rpc::ClientCall call(context);
+  Response response;
+  const absl::Status status = rpc::FromGrpcStatus((stub.*method)(call.context(), request, &response));
+  if (!status.ok()) return status;
+  return response;
+}
+
+// The same, tried again while the orchestrator is full or away, for up to `patience`.
+template <class Request, class Response>
+absl::StatusOr<Response> PatientCall(Stub& stub, const std::stop_token& stop, absl::Duration patience,
+                                     grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&,
+                                                                  Response*),
+                                     const Request& request) {
+  const absl::Time give_up = absl::Now() + patience;
+  while (true) {
+    absl::StatusOr<Response> response =
+        Call(stub, rpc::CallContext(request.request_id(), absl::Now() + kCallTimeout, stop), method, request);
+    if (response.ok()) return response;
+    const absl::Duration pause = rpc::RetryAfter(response.status()).value_or(kWatchPause);
+    if (!Transient(response.status()) || absl::Now() + pause >= give_up || !Pause(stop, pause))
+      return response;
+  }
+}
+
+// Hands the events of a stream to `see`; a broken stream is taken up again.
+template <class Response, class Open, class See>
+absl::Status Follow(const std::stop_token& stop, int64_t from_sequence, const Open& open, const See& see) {
+  int64_t next = std::max<int64_t>(1, from_sequence);
+  absl::Time give_up = absl::Now() + kWatchPatience;
+  while (true) {
+    rpc::ClientCall call(rpc::CallContext("", absl::InfiniteFuture(), stop));
+    auto reader = open(call.context(), next);
+    Response response;
+    while (reader->Read(&response)) {
+      next = response.event().sequence() + 1;
+      give_up = absl::Now() + kWatchPatience;
+      see(response.event());
+    }
+    const absl::Status status = rpc::FromGrpcStatus(reader->Finish());
+    if (!Transient(status) || absl::Now() >= give_up || !Pause(stop, kWatchPause)) return status;
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const rpc::ChannelOptions& options,
@@ -50,36 +101,26 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const rpc::ChannelOption
   return std::unique_ptr<Client>(new Client(*channel, std::move(stop)));
 }
 
+rpc::CallContext Client::Short() const { return rpc::CallContext("", absl::Now() + kCallTimeout, stop_); }
+
 absl::StatusOr<Session> Client::Submit(orchestrator::v1::SubmitTaskRequest request, absl::Duration patience) {
   if (request.request_id().empty()) request.set_request_id(rpc::NewRequestId());
-  const absl::Time give_up = absl::Now() + patience;
-  while (true) {
-    rpc::ClientCall call(rpc::CallContext(request.request_id(), absl::Now() + kCallTimeout, stop_));
-    orchestrator::v1::SubmitTaskResponse response;
-    const absl::Status status = rpc::FromGrpcStatus(stub_->SubmitTask(call.context(), request, &response));
-    if (status.ok()) return std::move(*response.mutable_session());
-    const absl::Duration pause = rpc::RetryAfter(status).value_or(kWatchPause);
-    if (!Transient(status) || absl::Now() + pause >= give_up || !Pause(stop_, pause)) return status;
-  }
+  auto response = PatientCall(*stub_, stop_, patience, &Stub::SubmitTask, request);
+  if (!response.ok()) return response.status();
+  return std::move(*response->mutable_session());
 }
 
 absl::StatusOr<Session> Client::Get(const std::string& session_id) {
-  rpc::ClientCall call(rpc::CallContext("", absl::Now() + kCallTimeout, stop_));
   orchestrator::v1::GetSessionRequest request;
   request.set_session_id(session_id);
-  orchestrator::v1::GetSessionResponse response;
-  const absl::Status status = rpc::FromGrpcStatus(stub_->GetSession(call.context(), request, &response));
-  if (!status.ok()) return status;
-  return std::move(*response.mutable_session());
+  auto response = Call(*stub_, Short(), &Stub::GetSession, request);
+  if (!response.ok()) return response.status();
+  return std::move(*response->mutable_session());
 }
 
 absl::StatusOr<orchestrator::v1::ListSessionsResponse> Client::List(
     const orchestrator::v1::ListSessionsRequest& request) {
-  rpc::ClientCall call(rpc::CallContext("", absl::Now() + kCallTimeout, stop_));
-  orchestrator::v1::ListSessionsResponse response;
-  const absl::Status status = rpc::FromGrpcStatus(stub_->ListSessions(call.context(), request, &response));
-  if (!status.ok()) return status;
-  return response;
+  return Call(*stub_, Short(), &Stub::ListSessions, request);
 }
 
 absl::StatusOr<orchestrator::v1::PromptBuilt> Client::RenderPrompt(
@@ -92,35 +133,95 @@ absl::StatusOr<orchestrator::v1::PromptBuilt> Client::RenderPrompt(
 }
 
 absl::StatusOr<Session> Client::Cancel(const std::string& session_id, const std::string& reason) {
-  rpc::ClientCall call(rpc::CallContext("", absl::Now() + kCallTimeout));
   orchestrator::v1::CancelSessionRequest request;
   request.set_session_id(session_id);
   request.set_reason(reason);
-  orchestrator::v1::CancelSessionResponse response;
-  const absl::Status status = rpc::FromGrpcStatus(stub_->CancelSession(call.context(), request, &response));
-  if (!status.ok()) return status;
-  return std::move(*response.mutable_session());
+  auto response =
+      Call(*stub_, rpc::CallContext("", absl::Now() + kCallTimeout), &Stub::CancelSession, request);
+  if (!response.ok()) return response.status();
+  return std::move(*response->mutable_session());
 }
 
 absl::Status Client::Watch(const std::string& session_id, int64_t from_sequence,
                            const std::function<void(const orchestrator::v1::SessionEvent&)>& see) {
-  int64_t next = std::max<int64_t>(1, from_sequence);
-  absl::Time give_up = absl::Now() + kWatchPatience;
-  while (true) {
-    rpc::ClientCall call(rpc::CallContext("", absl::InfiniteFuture(), stop_));
-    orchestrator::v1::WatchSessionRequest request;
-    request.set_session_id(session_id);
-    request.set_from_sequence(next);
-    auto reader = stub_->WatchSession(call.context(), request);
-    orchestrator::v1::WatchSessionResponse response;
+  orchestrator::v1::WatchSessionRequest request;
+  request.set_session_id(session_id);
+  const auto open = [&](grpc::ClientContext* context, int64_t from) {
+    request.set_from_sequence(from);
+    return stub_->WatchSession(context, request);
+  };
+  return Follow<orchestrator::v1::WatchSessionResponse>(stop_, from_sequence, open, see);
+}
+
+absl::StatusOr<Run> Client::CreateRun(const orchestrator::v1::CreateRunRequest& request,
+                                      absl::Duration patience) {
+  auto response = PatientCall(*stub_, stop_, patience, &Stub::CreateRun, request);
+  if (!response.ok()) return response.status();
+  return std::move(*response->mutable_run());
+}
+
+absl::StatusOr<Run> Client::GetRun(const std::string& run_id) {
+  orchestrator::v1::GetRunRequest request;
+  request.set_run_id(run_id);
+  auto response = Call(*stub_, Short(), &Stub::GetRun, request);
+  if (!response.ok()) return response.status();
+  return std::move(*response->mutable_run());
+}
+
+absl::StatusOr<std::vector<Run>> Client::ListRuns() {
+  std::vector<Run> runs;
+  orchestrator::v1::ListRunsRequest request;
+  do {
+    auto page = Call(*stub_, Short(), &Stub::ListRuns, request);
+    if (!page.ok()) return page.status();
+    for (Run& run : *page->mutable_runs()) runs.push_back(std::move(run));
+    request.set_page_token(page->next_page_token());
+  } while (!request.page_token().empty());
+  return runs;
+}
+
+absl::StatusOr<Run> Client::CancelRun(const std::string& run_id, const std::string& reason) {
+  orchestrator::v1::CancelRunRequest request;
+  request.set_run_id(run_id);
+  request.set_reason(reason);
+  auto response =
+      Call(*stub_, rpc::CallContext("", absl::Now() + 3 * kCallTimeout), &Stub::CancelRun, request);
+  if (!response.ok()) return response.status();
+  return std::move(*response->mutable_run());
+}
+
+absl::Status Client::WatchRun(const std::string& run_id, int64_t from_sequence,
+                              const std::function<void(const orchestrator::v1::RunEvent&)>& see) {
+  orchestrator::v1::WatchRunRequest request;
+  request.set_run_id(run_id);
+  const auto open = [&](grpc::ClientContext* context, int64_t from) {
+    request.set_from_sequence(from);
+    return stub_->WatchRun(context, request);
+  };
+  return Follow<orchestrator::v1::WatchRunResponse>(stop_, from_sequence, open, see);
+}
+
+absl::StatusOr<std::vector<orchestrator::v1::RunEvent>> Client::ReadRun(const std::string& run_id,
+                                                                        int64_t last_sequence) {
+  rpc::ClientCall call(rpc::CallContext("", absl::Now() + absl::Minutes(5), stop_));
+  orchestrator::v1::WatchRunRequest request;
+  request.set_run_id(run_id);
+  auto reader = stub_->WatchRun(call.context(), request);
+  std::vector<orchestrator::v1::RunEvent> events;
+  orchestrator::v1::WatchRunResponse response;
+  while (static_cast<int64_t>(events.size()) < last_sequence && reader->Read(&response))
+    events.push_back(std::move(*response.mutable_event()));
+  if (static_cast<int64_t>(events.size()) == last_sequence) {
+    call.context()->TryCancel();  // what is to come is not waited for
     while (reader->Read(&response)) {
-      next = response.event().sequence() + 1;
-      give_up = absl::Now() + kWatchPatience;
-      see(response.event());
     }
-    const absl::Status status = rpc::FromGrpcStatus(reader->Finish());
-    if (!Transient(status) || absl::Now() >= give_up || !Pause(stop_, kWatchPause)) return status;
+    reader->Finish();
+    return events;
   }
+  const absl::Status status = rpc::FromGrpcStatus(reader->Finish());
+  return status.ok()
+             ? absl::DataLossError(absl::StrCat("run ", run_id, " ended before event ", last_sequence))
+             : status;
 }
 
 absl::StatusOr<common::v1::Task> ReadTaskFile(const std::string& path) {

@@ -7,10 +7,12 @@
 #include <memory>
 #include <stop_token>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/rpc/channel.h"
+#include "common/rpc/context.h"
 #include "nkiagent/orchestrator/v1/orchestrator_service.grpc.pb.h"
 
 namespace nkiagent::nkictl {
@@ -34,6 +36,19 @@ class Client {
   // Also works after `stop`: ending a session is what an interrupted caller wants.
   absl::StatusOr<orchestrator::v1::Session> Cancel(const std::string& session_id, const std::string& reason);
 
+  // The calls on runs, alike. Cancel works after `stop`, too.
+  absl::StatusOr<orchestrator::v1::Run> CreateRun(const orchestrator::v1::CreateRunRequest& request,
+                                                  absl::Duration patience = absl::Seconds(30));
+  absl::StatusOr<orchestrator::v1::Run> GetRun(const std::string& run_id);
+  // All runs, newest first, without their tasks.
+  absl::StatusOr<std::vector<orchestrator::v1::Run>> ListRuns();
+  absl::StatusOr<orchestrator::v1::Run> CancelRun(const std::string& run_id, const std::string& reason);
+  absl::Status WatchRun(const std::string& run_id, int64_t from_sequence,
+                        const std::function<void(const orchestrator::v1::RunEvent&)>& see);
+  // The events that a run has by now: up to `last_sequence`.
+  absl::StatusOr<std::vector<orchestrator::v1::RunEvent>> ReadRun(const std::string& run_id,
+                                                                  int64_t last_sequence);
+
   // Hands each event to `see`, in order and once, until the session's last. A broken stream is taken up again
   // for up to a minute without any event.
   absl::Status Watch(const std::string& session_id, int64_t from_sequence,
@@ -42,6 +57,9 @@ class Client {
  private:
   Client(const std::shared_ptr<grpc::Channel>& channel, std::stop_token stop)
       : stub_(orchestrator::v1::OrchestratorService::NewStub(channel)), stop_(std::move(stop)) {}
+
+  // The context of a short call.
+  rpc::CallContext Short() const;
 
   std::unique_ptr<orchestrator::v1::OrchestratorService::Stub> stub_;
   const std::stop_token stop_;

@@ -23,12 +23,6 @@ using orchestrator::v1::Session;
 using orchestrator::v1::SessionEvent;
 using orchestrator::v1::SessionState;
 
-orchestrator::v1::Mode ParseMode(const std::string& name) {
-  if (name == "single-shot") return orchestrator::v1::MODE_SINGLE_SHOT;
-  if (name == "multi-turn") return orchestrator::v1::MODE_MULTI_TURN;
-  return orchestrator::v1::MODE_AGENT;
-}
-
 absl::StatusOr<orchestrator::v1::SubmitTaskRequest> MakeRequest(const SessionFlags& flags,
                                                                 const std::string& file) {
   absl::StatusOr<common::v1::Task> task = ReadTaskFile(file);
@@ -41,21 +35,7 @@ absl::StatusOr<orchestrator::v1::SubmitTaskRequest> MakeRequest(const SessionFla
   request.mutable_task()->set_level(flags.level);
   request.set_model(flags.model);
   request.set_mode(ParseMode(flags.mode));
-  orchestrator::v1::SessionOptions* options = request.mutable_options();
-  options->set_max_turns(flags.max_turns);
-  options->set_trials(flags.trials);
-  if (flags.rigor == "high") options->set_rigor(verify::v1::RIGOR_HIGH);
-  for (const uint64_t seed : flags.seeds) options->add_seeds(seed);
-  options->set_optimize(flags.optimize);
-  options->set_prompt_name(flags.prompt);
-  options->set_max_cost_micro_usd(std::llround(flags.max_cost_usd * 1e6));
-  if (flags.wall_limit_s > 0) {
-    options->mutable_wall_limit()->set_seconds(static_cast<int64_t>(flags.wall_limit_s));
-    options->mutable_wall_limit()->set_nanos(
-        static_cast<int32_t>(1e9 * (flags.wall_limit_s - std::floor(flags.wall_limit_s))));
-  }
-  for (const std::string& tool : flags.tools) options->add_tools(tool);
-  if (flags.temperature >= 0) options->mutable_sampling()->set_temperature(flags.temperature);
+  *request.mutable_options() = OptionsFor(flags);
   return request;
 }
 
@@ -108,6 +88,31 @@ absl::StatusOr<Session> Follow(const Environment& environment, Client& client,
 }  // namespace
 
 std::vector<std::string> ModeNames() { return {"single-shot", "multi-turn", "agent"}; }
+
+orchestrator::v1::Mode ParseMode(const std::string& name) {
+  if (name == "single-shot") return orchestrator::v1::MODE_SINGLE_SHOT;
+  if (name == "multi-turn") return orchestrator::v1::MODE_MULTI_TURN;
+  return orchestrator::v1::MODE_AGENT;
+}
+
+orchestrator::v1::SessionOptions OptionsFor(const SessionFlags& flags) {
+  orchestrator::v1::SessionOptions options;
+  options.set_max_turns(flags.max_turns);
+  options.set_trials(flags.trials);
+  if (flags.rigor == "high") options.set_rigor(verify::v1::RIGOR_HIGH);
+  for (const uint64_t seed : flags.seeds) options.add_seeds(seed);
+  options.set_optimize(flags.optimize);
+  options.set_prompt_name(flags.prompt);
+  options.set_max_cost_micro_usd(std::llround(flags.max_cost_usd * 1e6));
+  if (flags.wall_limit_s > 0) {
+    options.mutable_wall_limit()->set_seconds(static_cast<int64_t>(flags.wall_limit_s));
+    options.mutable_wall_limit()->set_nanos(
+        static_cast<int32_t>(1e9 * (flags.wall_limit_s - std::floor(flags.wall_limit_s))));
+  }
+  for (const std::string& tool : flags.tools) options.add_tools(tool);
+  if (flags.temperature >= 0) options.mutable_sampling()->set_temperature(flags.temperature);
+  return options;
+}
 
 int Run(const Environment& environment, const SessionFlags& flags, const std::string& file,
         const std::string& output) {

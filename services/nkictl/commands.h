@@ -53,6 +53,9 @@ struct SessionFlags {
 
 // "single-shot", "multi-turn", "agent".
 std::vector<std::string> ModeNames();
+orchestrator::v1::Mode ParseMode(const std::string& name);
+// The bounds of a session that the flags name.
+orchestrator::v1::SessionOptions OptionsFor(const SessionFlags& flags);
 
 int Run(const Environment& environment, const SessionFlags& flags, const std::string& file,
         const std::string& output);

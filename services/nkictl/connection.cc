@@ -1,5 +1,7 @@
 #include "services/nkictl/connection.h"
 
+#include <unistd.h>
+
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -24,7 +26,9 @@ absl::Status Connection::Close(bool failed) {
     cluster->KeepFiles();
     fprintf(stderr, "logs of the services: %s/logs\n", cluster->work_dir().c_str());
   }
-  return cluster->Stop();
+  absl::Status stopped = cluster->Stop();
+  if (lock >= 0) close(std::exchange(lock, -1));
+  return stopped;
 }
 
 absl::StatusOr<Connection> Connect(const Environment& environment, bool local) {

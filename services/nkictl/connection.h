@@ -17,6 +17,7 @@ namespace nkiagent::nkictl {
 struct Connection {
   std::unique_ptr<LocalCluster> cluster;  // null for a running orchestrator
   std::unique_ptr<Client> client;
+  int lock = -1;  // a file lock that ends with the cluster; -1: none
 
   // Ends the cluster, if there is one. `failed`: keep its logs and say where they are.
   absl::Status Close(bool failed);

@@ -147,9 +147,12 @@ absl::Status LocalCluster::StartAll(const std::stop_token& stop) {
   }
   if (!enabled(Service::kOrchestrator)) return absl::OkStatus();
   std::vector<std::string>& arguments = At(Service::kOrchestrator).arguments;
-  arguments.push_back(absl::StrCat("--compile_target=", target(Service::kCompile)));
-  arguments.push_back(absl::StrCat("--verify_target=", target(Service::kVerify)));
-  arguments.push_back(absl::StrCat("--llm_target=", target(Service::kLlm)));
+  const std::pair<const char*, Service> targets[] = {{"--compile_target=", Service::kCompile},
+                                                     {"--verify_target=", Service::kVerify},
+                                                     {"--llm_target=", Service::kLlm}};
+  for (const auto& [flag, service] : targets) {
+    if (enabled(service)) arguments.push_back(absl::StrCat(flag, target(service)));
+  }
   arguments.push_back(absl::StrCat("--data_dir=", work_dir_, "/data"));
   if (absl::Status status = Launch(Service::kOrchestrator); !status.ok()) return status;
   return AwaitServing(Service::kOrchestrator, stop);

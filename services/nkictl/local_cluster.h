@@ -37,7 +37,9 @@ struct ClusterOptions {
   // Ports by service in the order of kServices, and of their metrics endpoints; 0 picks free ones.
   std::array<int, 4> ports = {0, 0, 0, 0};
   std::array<int, 4> metrics_ports = {0, 0, 0, 0};
-  // Which services to start, in the same order; the orchestrator needs the others.
+  // Which services to start, in the same order. The orchestrator needs the others for all but serving what is
+  // stored
+  // (--work=false).
   std::array<bool, 4> enabled = {true, true, true, true};
   // More flags by service, in the same order.
   std::array<std::vector<std::string>, 4> flags;

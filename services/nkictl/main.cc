@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "common/rpc/logging.h"
+#include "services/nkictl/bench_command_line.h"
 #include "services/nkictl/commands.h"
 #include "services/nkictl/interrupt.h"
 #include "services/nkictl/profile.h"
@@ -20,44 +21,6 @@ namespace {
 // Ports of `nkictl up`: those of the services' own defaults, in the order of kServices.
 constexpr std::array<int, 4> kUpPorts = {7601, 7602, 7603, 7600};
 constexpr std::array<int, 4> kUpMetricsPorts = {7611, 7612, 7613, 7610};
-
-void AddSessionFlags(CLI::App* command, SessionFlags* flags) {
-  command->add_option("--model", flags->model, "Model, by the name that llm-gateway knows")
-      ->capture_default_str();
-  command->add_option("--mode", flags->mode, "How the model is asked")
-      ->check(CLI::IsMember(ModeNames()))
-      ->capture_default_str();
-  command->add_option("--max-turns", flags->max_turns, "Most model calls; 0: the mode's default")
-      ->check(CLI::Range(0, 100));
-  command->add_option("--trials", flags->trials, "Trials of each verification; 0: 3")
-      ->check(CLI::Range(0, 64));
-  command
-      ->add_option("--rigor", flags->rigor,
-                   "How hard kernels are tried; high: also on large, tiny, signed, constant, permuted, NaN "
-                   "and infinite inputs")
-      ->check(CLI::IsMember({"standard", "high"}))
-      ->capture_default_str();
-  command->add_option("--seed", flags->seeds, "Seeds of the trials' inputs, as many as there are trials");
-  command->add_option("--weight-seed", flags->weight_seed, "Seed of the module's weights");
-  command->add_option("--level", flags->level, "Level of the task, for counts")->check(CLI::Range(0, 3));
-  command->add_option("--name", flags->name, "Name of the task; the file's by default");
-  command->add_option("--prompt", flags->prompt, "Name of the prompt: rank-aware or plain");
-  command
-      ->add_option("--max-cost", flags->max_cost_usd,
-                   "Most that model calls may cost, in US dollars; 0: no limit")
-      ->check(CLI::NonNegativeNumber);
-  command->add_option("--wall-limit", flags->wall_limit_s, "Longest time of the session in seconds")
-      ->check(CLI::PositiveNumber);
-  command->add_option("--temperature", flags->temperature, "Sampling temperature")
-      ->check(CLI::Range(0.0, 2.0));
-  command->add_flag("--optimize", flags->optimize,
-                    "Go on after the first verified kernel, to find a faster one");
-  command->add_option(
-      "--tool", flags->tools,
-      "Tools of the agent: compile_kernel, verify_kernel, profile_kernel, lookup_api; all by default");
-  command->add_option("--request-id", flags->request_id,
-                      "Makes a retry safe: the same id gives the same session");
-}
 
 int Main(int argc, char** argv) {
   const Interrupt interrupt;
@@ -174,6 +137,8 @@ int Main(int argc, char** argv) {
                       "A running compile-service, host:port; a local one by default");
   profile->add_option("--verify-server", profile_flags.verify_server,
                       "A running verify-service, for --task; a local one by default");
+  std::function<int()> bench_verb;
+  AddBenchCommands(&app, &environment, &bench_verb);
 
   VerifyKernelFlags verify_flags;
   CLI::App* verify = app.add_subcommand("verify", "Is this kernel right for this module?");
@@ -224,6 +189,7 @@ int Main(int argc, char** argv) {
   if (verify->parsed()) exit_code = VerifyKernel(environment, verify_flags);
   if (prompt_show->parsed()) exit_code = PromptShow(environment, flags, file);
   if (exporting->parsed()) exit_code = Export(environment, export_flags);
+  if (bench_verb) exit_code = bench_verb();
   if (up->parsed()) {
     if (!any_port) {
       environment.cluster.ports = kUpPorts;

@@ -57,7 +57,14 @@ OrchestratorMetrics::OrchestratorMetrics(metrics::Metrics& metrics)
       session_seconds_(metrics.Histogram("session_duration_seconds",
                                          "Time from submission to the end of a session, by state and mode.")),
       model_call_seconds_(
-          metrics.Histogram("model_call_duration_seconds", "Time of answered model calls, by model.")) {
+          metrics.Histogram("model_call_duration_seconds", "Time of answered model calls, by model.")),
+      run_sessions_(
+          metrics.Counter("run_sessions_ended_total",
+                          "Sessions of benchmark runs that ended, by level, mode, model and state.")),
+      run_pass_ratio_(
+          metrics.Gauge("run_pass_ratio",
+                        "Share of ended sessions of benchmark runs that passed, since the process began, "
+                        "by level, mode and model. Errors of the system and cancellations don't count.")) {
   SetSessions(0, 0);
   SetWatchers(0);
 }
@@ -120,6 +127,22 @@ void OrchestratorMetrics::Ended(const v1::Session& session) {
   turns_.Add({{"state", state}, {"mode", mode}}, kTurnBuckets).Observe(session.turns_used());
   session_seconds_.Add({{"state", state}, {"mode", mode}}, kSessionBuckets)
       .Observe(Seconds(session.end_time()) - Seconds(session.create_time()));
+}
+
+void OrchestratorMetrics::RunSessionEnded(int level, v1::Mode mode, const std::string& model,
+                                          v1::SessionState state) {
+  const prometheus::Labels labels = {
+      {"level", absl::StrCat(level)}, {"mode", ModeLabel(mode)}, {"model", model}};
+  prometheus::Labels with_state = labels;
+  with_state["state"] = Label(v1::SessionState_Name(state), "SESSION_STATE_");
+  run_sessions_.Add(with_state).Increment();
+  // These say nothing about the model.
+  if (state != v1::SESSION_STATE_PASSED && state != v1::SESSION_STATE_NOT_SOLVED) return;
+  const std::lock_guard<std::mutex> lock(mutex_);
+  Tally& tally = tallies_[{level, mode, model}];
+  ++tally.ended;
+  tally.passed += state == v1::SESSION_STATE_PASSED ? 1 : 0;
+  run_pass_ratio_.Add(labels).Set(static_cast<double>(tally.passed) / static_cast<double>(tally.ended));
 }
 
 }  // namespace nkiagent::orchestrator

@@ -5,7 +5,11 @@
 #ifndef SERVICES_ORCHESTRATOR_ORCHESTRATOR_METRICS_H_
 #define SERVICES_ORCHESTRATOR_ORCHESTRATOR_METRICS_H_
 
+#include <cstdint>
+#include <map>
+#include <mutex>
 #include <string>
+#include <tuple>
 
 #include "absl/status/status.h"
 #include "common/metrics/metrics.h"
@@ -26,6 +30,9 @@ class OrchestratorMetrics {
   // Counts tokens, cost and times as events are stored, and the outcome once a session ends. `session` is the
   // session after the event.
   void Stored(const v1::SessionEvent& event, const v1::Session& session);
+  // A session of a benchmark run has ended and its record is stored. `model` as in the session metrics:
+  // "none" if no call was answered.
+  void RunSessionEnded(int level, v1::Mode mode, const std::string& model, v1::SessionState state);
 
  private:
   using Counters = prometheus::Family<prometheus::Counter>;
@@ -33,6 +40,11 @@ class OrchestratorMetrics {
   using Histograms = prometheus::Family<prometheus::Histogram>;
 
   void Ended(const v1::Session& session);
+
+  struct Tally {
+    int64_t passed = 0;
+    int64_t ended = 0;
+  };
 
   Gauges& sessions_;
   Gauges& watchers_;
@@ -48,6 +60,12 @@ class OrchestratorMetrics {
   Histograms& turns_;
   Histograms& session_seconds_;
   Histograms& model_call_seconds_;
+  Counters& run_sessions_;
+  Gauges& run_pass_ratio_;
+
+  std::mutex mutex_;
+  // Of all runs since this process began, by level, mode and model.
+  std::map<std::tuple<int, v1::Mode, std::string>, Tally> tallies_;
 };
 
 }  // namespace nkiagent::orchestrator

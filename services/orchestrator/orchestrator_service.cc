@@ -7,7 +7,7 @@
 namespace nkiagent::orchestrator {
 namespace {
 
-// Hands a session over to a response, or says why there is none.
+// Hands a session or a run over to a response, or says why there is none.
 template <class Response>
 absl::Status Answer(absl::StatusOr<v1::Session> session, Response* response) {
   if (!session.ok()) return session.status();
@@ -15,12 +15,29 @@ absl::Status Answer(absl::StatusOr<v1::Session> session, Response* response) {
   return absl::OkStatus();
 }
 
+template <class Response>
+absl::Status Answer(absl::StatusOr<v1::Run> run, Response* response) {
+  if (!run.ok()) return run.status();
+  *response->mutable_run() = *std::move(run);
+  return absl::OkStatus();
+}
+
+// The same for a page of a list.
+template <class Response>
+absl::Status AnswerPage(absl::StatusOr<Response> page, Response* response) {
+  if (!page.ok()) return page.status();
+  *response = *std::move(page);
+  return absl::OkStatus();
+}
+
 }  // namespace
 
-OrchestratorServiceImpl::OrchestratorServiceImpl(rpc::Runtime& runtime, SessionManager& manager)
-    : runtime_(runtime),
-      manager_(manager),
-      on_drain_(runtime.draining(), [&manager] { manager.WakeWatchers(); }) {}
+OrchestratorServiceImpl::OrchestratorServiceImpl(rpc::Runtime& runtime, SessionManager& manager,
+                                                 RunManager& runs)
+    : runtime_(runtime), manager_(manager), runs_(runs), on_drain_(runtime.draining(), [&manager, &runs] {
+        manager.WakeWatchers();
+        runs.WakeWatchers();
+      }) {}
 
 grpc::ServerUnaryReactor* OrchestratorServiceImpl::SubmitTask(grpc::CallbackServerContext* context,
                                                               const v1::SubmitTaskRequest* request,
@@ -42,10 +59,7 @@ grpc::ServerUnaryReactor* OrchestratorServiceImpl::ListSessions(grpc::CallbackSe
                                                                 const v1::ListSessionsRequest* request,
                                                                 v1::ListSessionsResponse* response) {
   return rpc::RunUnary(runtime_, context, "ListSessions", [=, this](const rpc::CallContext&) {
-    absl::StatusOr<v1::ListSessionsResponse> page = manager_.List(*request);
-    if (!page.ok()) return page.status();
-    *response = *std::move(page);
-    return absl::OkStatus();
+    return AnswerPage(manager_.List(*request), response);
   });
 }
 
@@ -71,6 +85,43 @@ grpc::ServerUnaryReactor* OrchestratorServiceImpl::RenderPrompt(grpc::CallbackSe
 grpc::ServerWriteReactor<v1::WatchSessionResponse>* OrchestratorServiceImpl::WatchSession(
     grpc::CallbackServerContext* context, const v1::WatchSessionRequest* request) {
   return StartWatchStream(runtime_, manager_, context, *request);
+}
+
+grpc::ServerUnaryReactor* OrchestratorServiceImpl::CreateRun(grpc::CallbackServerContext* context,
+                                                             const v1::CreateRunRequest* request,
+                                                             v1::CreateRunResponse* response) {
+  return rpc::RunUnary(runtime_, context, "CreateRun", [=, this](const rpc::CallContext&) {
+    return Answer(runs_.Create(*request), response);
+  });
+}
+
+grpc::ServerUnaryReactor* OrchestratorServiceImpl::GetRun(grpc::CallbackServerContext* context,
+                                                          const v1::GetRunRequest* request,
+                                                          v1::GetRunResponse* response) {
+  return rpc::RunUnary(runtime_, context, "GetRun", [=, this](const rpc::CallContext&) {
+    return Answer(runs_.Get(request->run_id()), response);
+  });
+}
+
+grpc::ServerUnaryReactor* OrchestratorServiceImpl::ListRuns(grpc::CallbackServerContext* context,
+                                                            const v1::ListRunsRequest* request,
+                                                            v1::ListRunsResponse* response) {
+  return rpc::RunUnary(runtime_, context, "ListRuns", [=, this](const rpc::CallContext&) {
+    return AnswerPage(runs_.List(*request), response);
+  });
+}
+
+grpc::ServerUnaryReactor* OrchestratorServiceImpl::CancelRun(grpc::CallbackServerContext* context,
+                                                             const v1::CancelRunRequest* request,
+                                                             v1::CancelRunResponse* response) {
+  return rpc::RunUnary(runtime_, context, "CancelRun", [=, this](const rpc::CallContext&) {
+    return Answer(runs_.Cancel(request->run_id(), request->reason()), response);
+  });
+}
+
+grpc::ServerWriteReactor<v1::WatchRunResponse>* OrchestratorServiceImpl::WatchRun(
+    grpc::CallbackServerContext* context, const v1::WatchRunRequest* request) {
+  return StartWatchStream(runtime_, runs_, context, *request);
 }
 
 }  // namespace nkiagent::orchestrator

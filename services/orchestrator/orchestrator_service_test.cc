@@ -48,7 +48,13 @@ class OrchestratorTest : public testing::Test {
     runtime_ = std::make_unique<rpc::Runtime>(rpc::RuntimeOptions{.service = "orchestrator"});
     metrics_ = std::make_unique<OrchestratorMetrics>(runtime_->metrics());
     manager_ = std::make_unique<SessionManager>(options, *store_, backends, *metrics_);
-    service_ = std::make_unique<OrchestratorServiceImpl>(*runtime_, *manager_);
+    auto run_store = storage::OpenSqliteEventStore({.path = folder_ + "/runs.db"});
+    ASSERT_TRUE(run_store.ok()) << run_store.status();
+    run_store_ = *std::move(run_store);
+    key_ = *storage::SigningKey::LoadOrCreate(folder_ + "/key.pem");
+    runs_ =
+        std::make_unique<RunManager>(RunManagerOptions(), *run_store_, *store_, *manager_, *key_, *metrics_);
+    service_ = std::make_unique<OrchestratorServiceImpl>(*runtime_, *manager_, *runs_);
     rpc::ServerOptions server;
     server.name = "orchestrator";
     server.metrics_port = -1;
@@ -62,14 +68,18 @@ class OrchestratorTest : public testing::Test {
     stub_ = v1::OrchestratorService::NewStub(
         grpc::CreateCustomChannel(server_->Target(), grpc::InsecureChannelCredentials(), arguments));
     manager_->Start();
+    runs_->Start();
   }
 
   void Stop() {
     stub_.reset();
     if (server_ != nullptr) server_->Drain();
+    if (runs_ != nullptr) runs_->Drain();
     if (manager_ != nullptr) manager_->Drain();
     server_.reset();
     service_.reset();
+    runs_.reset();
+    run_store_.reset();
     manager_.reset();
     metrics_.reset();
     runtime_.reset();
@@ -157,6 +167,9 @@ class OrchestratorTest : public testing::Test {
   std::unique_ptr<rpc::Runtime> runtime_;
   std::unique_ptr<OrchestratorMetrics> metrics_;
   std::unique_ptr<SessionManager> manager_;
+  std::unique_ptr<storage::EventStore> run_store_;
+  std::optional<storage::SigningKey> key_;
+  std::unique_ptr<RunManager> runs_;
   std::unique_ptr<OrchestratorServiceImpl> service_;
   std::unique_ptr<rpc::Server> server_;
   std::unique_ptr<v1::OrchestratorService::Stub> stub_;
@@ -234,7 +247,49 @@ TEST_F(OrchestratorTest, BadRequestsAreRefusedAtTheEdge) {
   EXPECT_EQ(Watch("nope", -1).status.code(), absl::StatusCode::kInvalidArgument);
   grpc::ClientContext context;
   v1::CreateRunResponse response;
-  EXPECT_EQ(stub_->CreateRun(&context, {}, &response).error_code(), grpc::StatusCode::UNIMPLEMENTED);
+  EXPECT_EQ(stub_->CreateRun(&context, {}, &response).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  grpc::ClientContext watch_context;
+  v1::WatchRunRequest watch;
+  watch.set_run_id("nope");
+  EXPECT_EQ(stub_->WatchRun(&watch_context, watch)->Finish().error_code(), grpc::StatusCode::NOT_FOUND);
+}
+
+TEST_F(OrchestratorTest, RunsAreCreatedWatchedReadAndListed) {
+  FakeBackends& backends = Make(FakeBackends::Writes({"right"}));
+  Start(backends);
+  v1::CreateRunRequest request;
+  request.set_request_id("once");
+  request.mutable_spec()->set_model("fake");
+  for (const char* id : {"a", "b"}) {
+    *request.mutable_spec()->add_tasks() = Request().task();
+    request.mutable_spec()->mutable_tasks()->rbegin()->set_id(id);
+  }
+  v1::CreateRunResponse created;
+  grpc::ClientContext create_context;
+  ASSERT_TRUE(stub_->CreateRun(&create_context, request, &created).ok());
+  v1::WatchRunRequest watch;
+  watch.set_run_id(created.run().id());
+  grpc::ClientContext watch_context;
+  auto reader = stub_->WatchRun(&watch_context, watch);
+  std::vector<v1::RunEvent> events;
+  for (v1::WatchRunResponse response; reader->Read(&response);) events.push_back(response.event());
+  ASSERT_TRUE(reader->Finish().ok());
+  ASSERT_GE(events.size(), 6u);
+  EXPECT_EQ(events.front().created().run().spec().tasks(0).reference_source(), "");
+  EXPECT_EQ(events.back().ended().state(), v1::RUN_STATE_FINISHED);
+  grpc::ClientContext get_context;
+  v1::GetRunRequest get;
+  get.set_run_id(created.run().id());
+  v1::GetRunResponse got;
+  ASSERT_TRUE(stub_->GetRun(&get_context, get, &got).ok());
+  EXPECT_EQ(got.run().counts().passed(), 2);
+  EXPECT_NE(got.run().spec().tasks(0).reference_source(), "");
+  grpc::ClientContext list_context;
+  v1::ListRunsResponse list;
+  ASSERT_TRUE(stub_->ListRuns(&list_context, {}, &list).ok());
+  ASSERT_THAT(list.runs(), SizeIs(1));
+  EXPECT_EQ(list.runs(0).counts().passed(), 2);
+  EXPECT_THAT(list.runs(0).spec().tasks(), SizeIs(0));
 }
 
 TEST_F(OrchestratorTest, TaskProblemEndsTheSession) {

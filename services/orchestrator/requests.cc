@@ -10,7 +10,6 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_split.h"
 #include "common/storage/content_hash.h"
 #include "services/orchestrator/next_action.h"
 #include "services/orchestrator/prompts.h"
@@ -110,24 +109,6 @@ absl::Status CheckOptions(const v1::SessionOptions& options, const RequestLimits
   return MakeSystemPrompt(options.prompt_name(), v1::MODE_AGENT, 1).status();
 }
 
-std::string Deterministic(const google::protobuf::Message& message) {
-  std::string bytes;
-  google::protobuf::io::StringOutputStream stream(&bytes);
-  google::protobuf::io::CodedOutputStream coded(&stream);
-  coded.SetSerializationDeterministic(true);
-  message.SerializeToCodedStream(&coded);
-  coded.Trim();
-  return bytes;
-}
-
-std::string FilterHash(const v1::ListSessionsRequest& request) {
-  std::vector<int> states(request.states().begin(), request.states().end());
-  std::sort(states.begin(), states.end());
-  return storage::Sha256Hex(
-             absl::StrCat(absl::StrJoin(states, ","), "\n", request.model(), "\n", request.run_id()))
-      .substr(0, 16);
-}
-
 }  // namespace
 
 absl::Status CheckSubmit(const v1::SubmitTaskRequest& request, const RequestLimits& limits) {
@@ -163,10 +144,20 @@ v1::Session NewSessionFor(const v1::SubmitTaskRequest& request, const std::strin
   return session;
 }
 
+std::string DeterministicBytes(const google::protobuf::Message& message) {
+  std::string bytes;
+  google::protobuf::io::StringOutputStream stream(&bytes);
+  google::protobuf::io::CodedOutputStream coded(&stream);
+  coded.SetSerializationDeterministic(true);
+  message.SerializeToCodedStream(&coded);
+  coded.Trim();
+  return bytes;
+}
+
 std::string RequestHash(const v1::SubmitTaskRequest& request) {
   v1::SubmitTaskRequest nameless = request;
   nameless.clear_request_id();
-  return storage::Sha256Hex(Deterministic(nameless));
+  return storage::Sha256Hex(DeterministicBytes(nameless));
 }
 
 absl::StatusOr<int> PageSize(int requested) {
@@ -175,18 +166,23 @@ absl::StatusOr<int> PageSize(int requested) {
   return requested == 0 ? kDefaultPageSize : std::min(requested, kMaxPageSize);
 }
 
-std::string MakePageToken(const v1::ListSessionsRequest& request, int64_t before) {
-  return absl::StrCat(before, "-", FilterHash(request));
+std::string ListFilterText(const v1::ListSessionsRequest& request) {
+  std::vector<int> states(request.states().begin(), request.states().end());
+  std::sort(states.begin(), states.end());
+  return absl::StrCat(absl::StrJoin(states, ","), "\n", request.model(), "\n", request.run_id());
 }
 
-absl::StatusOr<int64_t> ReadPageToken(const v1::ListSessionsRequest& request) {
-  if (request.page_token().empty()) return 0;
-  const std::vector<std::string> parts = absl::StrSplit(request.page_token(), '-');
+std::string MakePageToken(absl::string_view filter, int64_t before) {
+  return absl::StrCat(before, "-", storage::Sha256Hex(filter).substr(0, 16));
+}
+
+absl::StatusOr<int64_t> ReadPageToken(absl::string_view filter, absl::string_view token) {
+  if (token.empty()) return 0;
   int64_t before = 0;
-  if (parts.size() != 2 || !absl::SimpleAtoi(parts[0], &before) || before <= 0) {
+  if (!absl::SimpleAtoi(token.substr(0, token.find('-')), &before) || before <= 0) {
     return absl::InvalidArgumentError("page_token was not given by this service");
   }
-  if (parts[1] != FilterHash(request)) {
+  if (token != MakePageToken(filter, before)) {
     return absl::InvalidArgumentError("page_token belongs to a list with other filters");
   }
   return before;

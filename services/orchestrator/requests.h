@@ -2,11 +2,14 @@
 #ifndef SERVICES_ORCHESTRATOR_REQUESTS_H_
 #define SERVICES_ORCHESTRATOR_REQUESTS_H_
 
+#include <google/protobuf/message.h>
+
 #include <cstdint>
 #include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "nkiagent/orchestrator/v1/orchestrator_service.pb.h"
 
@@ -27,13 +30,19 @@ v1::Session NewSessionFor(const v1::SubmitTaskRequest& request, const std::strin
 // Equal for equal requests, whatever their request ids.
 std::string RequestHash(const v1::SubmitTaskRequest& request);
 
+// Equal bytes for equal messages, within one version of the contract.
+std::string DeterministicBytes(const google::protobuf::Message& message);
+
 // The page size to use: 50 by default, at most 500. INVALID_ARGUMENT: negative.
 absl::StatusOr<int> PageSize(int requested);
 
-// A page token says where the next page begins and for which filters it was given.
-std::string MakePageToken(const v1::ListSessionsRequest& request, int64_t before);
+// A page token says where the next page begins and for which list and filters, told as any text, it was
+// given.
+std::string MakePageToken(absl::string_view filter, int64_t before);
 // The cursor in a token; 0 for none. INVALID_ARGUMENT: not a token of this service, or one of other filters.
-absl::StatusOr<int64_t> ReadPageToken(const v1::ListSessionsRequest& request);
+absl::StatusOr<int64_t> ReadPageToken(absl::string_view filter, absl::string_view token);
+// Equal for equal filters.
+std::string ListFilterText(const v1::ListSessionsRequest& request);
 
 }  // namespace nkiagent::orchestrator
 

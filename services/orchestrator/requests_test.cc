@@ -112,15 +112,18 @@ TEST(PageToken, BelongsToItsFilters) {
   v1::ListSessionsRequest request;
   request.add_states(v1::SESSION_STATE_PASSED);
   request.add_states(v1::SESSION_STATE_FAILED);
-  request.set_page_token(MakePageToken(request, 42));
-  EXPECT_EQ(*ReadPageToken(request), 42);
+  request.set_page_token(MakePageToken(ListFilterText(request), 42));
+  EXPECT_EQ(*ReadPageToken(ListFilterText(request), request.page_token()), 42);
   request.mutable_states()->SwapElements(0, 1);
-  EXPECT_EQ(*ReadPageToken(request), 42);
+  EXPECT_EQ(*ReadPageToken(ListFilterText(request), request.page_token()), 42);
   request.set_model("other");
-  EXPECT_EQ(ReadPageToken(request).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(ReadPageToken(ListFilterText(request), request.page_token()).status().code(),
+            absl::StatusCode::kInvalidArgument);
   for (const char* token : {"x", "-1-ab", "42", "0-0", "99999999999999999999-x"}) {
     request.set_page_token(token);
-    EXPECT_EQ(ReadPageToken(request).status().code(), absl::StatusCode::kInvalidArgument) << token;
+    EXPECT_EQ(ReadPageToken(ListFilterText(request), request.page_token()).status().code(),
+              absl::StatusCode::kInvalidArgument)
+        << token;
   }
 }
 

@@ -3,19 +3,10 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "services/orchestrator/event_log.h"
 
 namespace nkiagent::orchestrator {
 namespace {
-
-// Events read at once.
-constexpr int kReadBatch = 256;
-
-void SetTime(absl::Time time, google::protobuf::Timestamp* timestamp) {
-  const int64_t seconds = absl::ToUnixSeconds(time);
-  timestamp->set_seconds(seconds);
-  timestamp->set_nanos(static_cast<int32_t>(absl::ToInt64Nanoseconds(time - absl::FromUnixSeconds(seconds))));
-}
 
 void Strip(v1::KernelCandidate* candidate) {
   candidate->mutable_kernel()->clear_source();
@@ -43,22 +34,10 @@ storage::SessionIndex IndexOf(const v1::Session& session) {
   return index;
 }
 
+storage::SessionIndex IndexOf(const Snapshot& snapshot) { return IndexOf(snapshot.session); }
+
 absl::StatusOr<Snapshot> ReadSnapshot(storage::EventStore* store, const std::string& session_id) {
-  Snapshot snapshot;
-  while (true) {
-    absl::StatusOr<std::vector<storage::StoredEvent>> events =
-        store->Read(session_id, snapshot.session.last_sequence() + 1, kReadBatch);
-    if (!events.ok()) return events.status();
-    for (const storage::StoredEvent& stored : *events) {
-      v1::SessionEvent event;
-      if (!event.ParseFromString(stored.payload) || event.sequence() != stored.sequence) {
-        return absl::DataLossError(
-            absl::StrCat("event ", stored.sequence, " of session ", session_id, " is unreadable"));
-      }
-      if (absl::Status status = Apply(event, &snapshot); !status.ok()) return status;
-    }
-    if (static_cast<int>(events->size()) < kReadBatch) return snapshot;
-  }
+  return FoldEvents<v1::SessionEvent, Snapshot>(store, session_id);
 }
 
 absl::StatusOr<std::shared_ptr<SessionLog>> SessionLog::Load(storage::EventStore* store,
@@ -77,18 +56,8 @@ absl::Status SessionLog::Append(std::vector<v1::SessionEvent> events) {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (snapshot_.Ended())
       return absl::FailedPreconditionError(absl::StrCat("session ", session_id_, " has ended"));
-    Snapshot next = snapshot_;
-    std::vector<std::string> payloads;
-    for (v1::SessionEvent& event : events) {
-      event.set_sequence(next.session.last_sequence() + 1);
-      SetTime(absl::Now(), event.mutable_time());
-      if (absl::Status status = Apply(event, &next); !status.ok()) return status;
-      payloads.push_back(event.SerializeAsString());
-    }
-    absl::Status stored = store_->Append(session_id_, owner_, snapshot_.session.last_sequence(), payloads,
-                                         IndexOf(next.session));
-    if (!stored.ok()) return stored;
-    snapshot_ = std::move(next);
+    if (absl::Status stored = StoreEvents(store_, session_id_, owner_, &events, &snapshot_); !stored.ok())
+      return stored;
     after = snapshot_.session;
   }
   if (observer_) observer_(events, after);

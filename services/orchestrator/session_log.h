@@ -64,6 +64,7 @@ v1::Session Summary(const v1::Session& session);
 
 // What the store's index says of a session.
 storage::SessionIndex IndexOf(const v1::Session& session);
+storage::SessionIndex IndexOf(const Snapshot& snapshot);
 
 // Reads all events of a session, in order. NOT_FOUND, DATA_LOSS.
 absl::StatusOr<Snapshot> ReadSnapshot(storage::EventStore* store, const std::string& session_id);

@@ -12,8 +12,6 @@
 namespace nkiagent::orchestrator {
 namespace {
 
-// Events of one read for a watcher.
-constexpr int kWatchBatch = 32;
 // A canceller that races with the session's own steps tries this often; each step it loses to takes at least
 // a commit.
 constexpr int kCancelTries = 20;
@@ -149,6 +147,8 @@ SessionLog::Observer SessionManager::ObserverFor(const std::string& session_id) 
   return [this, session_id](const std::vector<v1::SessionEvent>& events, const v1::Session& session) {
     for (const v1::SessionEvent& event : events) metrics_.Stored(event, session);
     hub_.Notify(session_id);
+    if (options_.run_session_ended && !session.run_id().empty() && IsEnded(session.state()))
+      options_.run_session_ended(session.run_id());
   };
 }
 
@@ -162,7 +162,8 @@ void SessionManager::UpdateGauges() {
   if (open.ok()) metrics_.SetSessions(std::max<int64_t>(0, *open - running), running);
 }
 
-absl::StatusOr<v1::Session> SessionManager::Submit(const v1::SubmitTaskRequest& request) {
+absl::StatusOr<v1::Session> SessionManager::Submit(const v1::SubmitTaskRequest& request,
+                                                   const std::string& run_id) {
   if (absl::Status status = CheckSubmit(request, options_.limits); !status.ok()) return status;
   const std::string hash = RequestHash(request);
   // A repeat is answered even when there is no room for more.
@@ -180,11 +181,9 @@ absl::StatusOr<v1::Session> SessionManager::Submit(const v1::SubmitTaskRequest& 
   }
   v1::SessionEvent event;
   event.set_sequence(1);
-  const absl::Time now = absl::Now();
-  event.mutable_time()->set_seconds(absl::ToUnixSeconds(now));
-  event.mutable_time()->set_nanos(
-      static_cast<int32_t>(absl::ToInt64Nanoseconds(now - absl::FromUnixSeconds(absl::ToUnixSeconds(now)))));
+  SetTime(absl::Now(), event.mutable_time());
   *event.mutable_created()->mutable_session() = NewSessionFor(request, NewSessionId(), options_.limits);
+  event.mutable_created()->mutable_session()->set_run_id(run_id);
   Snapshot snapshot;
   if (absl::Status status = Apply(event, &snapshot); !status.ok()) return status;
 
@@ -224,7 +223,7 @@ absl::StatusOr<v1::Session> SessionManager::Get(const std::string& session_id) {
 absl::StatusOr<v1::ListSessionsResponse> SessionManager::List(const v1::ListSessionsRequest& request) {
   absl::StatusOr<int> page_size = PageSize(request.page_size());
   if (!page_size.ok()) return page_size.status();
-  absl::StatusOr<int64_t> before = ReadPageToken(request);
+  absl::StatusOr<int64_t> before = ReadPageToken(ListFilterText(request), request.page_token());
   if (!before.ok()) return before.status();
   storage::ListFilter filter;
   filter.states.assign(request.states().begin(), request.states().end());
@@ -236,7 +235,8 @@ absl::StatusOr<v1::ListSessionsResponse> SessionManager::List(const v1::ListSess
   v1::ListSessionsResponse response;
   for (const storage::SessionRecord& record : *records) {
     if (response.sessions_size() == *page_size) {
-      response.set_next_page_token(MakePageToken(request, records->at(*page_size - 1).ordinal));
+      response.set_next_page_token(
+          MakePageToken(ListFilterText(request), records->at(*page_size - 1).ordinal));
       break;
     }
     v1::Session* session = response.add_sessions();
@@ -304,25 +304,9 @@ absl::StatusOr<v1::Session> SessionManager::Cancel(const std::string& session_id
   return status;
 }
 
-absl::StatusOr<SessionManager::EventBatch> SessionManager::ReadEvents(const std::string& session_id,
-                                                                      int64_t from_sequence) {
-  // The head is read first: if it says that the session has ended, the events up to it are all there are.
-  absl::StatusOr<storage::SessionRecord> record = store_.Get(session_id);
-  if (!record.ok()) return record.status();
-  absl::StatusOr<std::vector<storage::StoredEvent>> stored =
-      store_.Read(session_id, from_sequence, kWatchBatch);
-  if (!stored.ok()) return stored.status();
-  EventBatch batch;
-  int64_t last = from_sequence - 1;
-  for (const storage::StoredEvent& event : *stored) {
-    if (!batch.events.emplace_back().ParseFromString(event.payload)) {
-      return absl::DataLossError(
-          absl::StrCat("event ", event.sequence, " of session ", session_id, " is unreadable"));
-    }
-    last = event.sequence;
-  }
-  batch.ended = !record->index.open && last >= record->last_sequence;
-  return batch;
+absl::StatusOr<EventBatch<v1::SessionEvent>> SessionManager::ReadEvents(const std::string& session_id,
+                                                                        int64_t from_sequence) {
+  return ReadBatch<v1::SessionEvent>(&store_, session_id, from_sequence);
 }
 
 absl::StatusOr<WatchHub::Subscription> SessionManager::Watch(const std::string& session_id,

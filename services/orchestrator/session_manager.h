@@ -10,6 +10,7 @@
 #define SERVICES_ORCHESTRATOR_SESSION_MANAGER_H_
 
 #include <condition_variable>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -23,6 +24,7 @@
 #include "common/storage/event_store.h"
 #include "nkiagent/orchestrator/v1/orchestrator_service.pb.h"
 #include "services/orchestrator/backends.h"
+#include "services/orchestrator/event_log.h"
 #include "services/orchestrator/orchestrator_metrics.h"
 #include "services/orchestrator/requests.h"
 #include "services/orchestrator/session_log.h"
@@ -44,6 +46,8 @@ struct ManagerOptions {
   // Pause before a session is tried again whose events could not be stored.
   absl::Duration store_retry_pause = absl::Seconds(5);
   RequestLimits limits;
+  // Told that a session of a run has ended, from the thread that stored it; must be quick.
+  std::function<void(const std::string& run_id)> run_session_ended;
 };
 
 class SessionManager {
@@ -61,19 +65,15 @@ class SessionManager {
   void Drain();
 
   // The calls of orchestrator_service.proto.
-  absl::StatusOr<v1::Session> Submit(const v1::SubmitTaskRequest& request);
+  absl::StatusOr<v1::Session> Submit(const v1::SubmitTaskRequest& request, const std::string& run_id = "");
   absl::StatusOr<v1::Session> Get(const std::string& session_id);
   absl::StatusOr<v1::ListSessionsResponse> List(const v1::ListSessionsRequest& request);
   absl::StatusOr<v1::Session> Cancel(const std::string& session_id, const std::string& reason);
   absl::StatusOr<v1::PromptBuilt> RenderPrompt(const rpc::CallContext& call,
                                                const v1::RenderPromptRequest& request);
 
-  // Events from a sequence number on, at most a batch; `ended` tells that none will follow those.
-  struct EventBatch {
-    std::vector<v1::SessionEvent> events;
-    bool ended = false;
-  };
-  absl::StatusOr<EventBatch> ReadEvents(const std::string& session_id, int64_t from_sequence);
+  absl::StatusOr<EventBatch<v1::SessionEvent>> ReadEvents(const std::string& session_id,
+                                                          int64_t from_sequence);
   absl::StatusOr<WatchHub::Subscription> Watch(const std::string& session_id, std::function<void()> changed);
   // Wakes all watchers, so that they see that the service drains.
   void WakeWatchers() { hub_.NotifyAll(); }

@@ -75,7 +75,7 @@ class SessionManagerTest : public testing::Test {
         state->dirty = false;
       }
       while (true) {
-        const absl::StatusOr<SessionManager::EventBatch> batch = manager_->ReadEvents(id, next);
+        const absl::StatusOr<EventBatch<v1::SessionEvent>> batch = manager_->ReadEvents(id, next);
         EXPECT_TRUE(batch.ok()) << batch.status();
         if (!batch.ok() || batch->ended) return next - 1 + (batch.ok() ? batch->events.size() : 0);
         for (const v1::SessionEvent& event : batch->events) EXPECT_EQ(event.sequence(), next++);

@@ -9,6 +9,7 @@
 #include "common/rpc/status.h"
 #include "services/orchestrator/next_action.h"
 #include "services/orchestrator/prompts.h"
+#include "services/orchestrator/proto_time.h"
 #include "services/orchestrator/tool_results.h"
 #include "services/orchestrator/tools.h"
 #include "services/orchestrator/utf8.h"
@@ -17,12 +18,6 @@ namespace nkiagent::orchestrator {
 namespace {
 
 using v1::SessionEvent;
-
-void SetDuration(absl::Duration duration, google::protobuf::Duration* out) {
-  const int64_t seconds = absl::ToInt64Seconds(duration);
-  out->set_seconds(seconds);
-  out->set_nanos(static_cast<int32_t>(absl::ToInt64Nanoseconds(duration - absl::Seconds(seconds))));
-}
 
 // A failed call to a service.
 struct Failure {
@@ -88,8 +83,7 @@ class Runner {
   rpc::CallContext Onward(const Snapshot& snapshot) {
     wall_deadline_ = absl::InfiniteFuture();
     if (snapshot.session.options().has_wall_limit() && snapshot.started != absl::InfiniteFuture()) {
-      const auto& limit = snapshot.session.options().wall_limit();
-      wall_deadline_ = snapshot.started + absl::Seconds(limit.seconds()) + absl::Nanoseconds(limit.nanos());
+      wall_deadline_ = snapshot.started + FromProto(snapshot.session.options().wall_limit());
     }
     return wall_deadline_ == absl::InfiniteFuture() ? call_ : call_.WithTimeout(wall_deadline_ - absl::Now());
   }

@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "services/orchestrator/kernel_text.h"
+#include "services/orchestrator/proto_time.h"
 #include "services/orchestrator/tools.h"
 
 namespace nkiagent::orchestrator {
@@ -10,10 +11,6 @@ namespace {
 
 using v1::Session;
 using v1::SessionEvent;
-
-absl::Time ToTime(const google::protobuf::Timestamp& time) {
-  return absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
-}
 
 void End(v1::SessionState state, v1::EndReason reason, const std::string& message, const SessionEvent& event,
          Session* session) {
@@ -195,7 +192,7 @@ absl::Status Apply(const SessionEvent& event, Snapshot* snapshot) {
       return absl::DataLossError(absl::StrCat("event ", event.sequence(), " is of no known kind"));
   }
   if (!creates && session.state() == v1::SESSION_STATE_QUEUED) session.set_state(v1::SESSION_STATE_RUNNING);
-  if (!creates && snapshot->started == absl::InfiniteFuture()) snapshot->started = ToTime(event.time());
+  if (!creates && snapshot->started == absl::InfiniteFuture()) snapshot->started = FromProto(event.time());
   session.set_last_sequence(event.sequence());
   *session.mutable_update_time() = event.time();
   return absl::OkStatus();

@@ -56,6 +56,7 @@ struct Snapshot {
   absl::Time started = absl::InfiniteFuture();  // of the first event after the creation
 
   bool Ended() const;
+  int64_t last_sequence() const { return session.last_sequence(); }
 };
 
 // Equal for kernels that are the same to a compiler.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -14,7 +15,12 @@
 namespace nkiagent::orchestrator {
 namespace {
 
-using Reactor = grpc::ServerWriteReactor<v1::WatchSessionResponse>;
+// Where a stream's events come from.
+template <class Event>
+struct Source {
+  std::function<absl::StatusOr<WatchHub::Subscription>(std::function<void()> changed)> watch;
+  std::function<absl::StatusOr<EventBatch<Event>>(int64_t from_sequence)> read;
+};
 
 // The logic of a stream, shared by its reactor and by the hub's callback, which may come after the reactor is
 // gone.
@@ -23,25 +29,25 @@ using Reactor = grpc::ServerWriteReactor<v1::WatchSessionResponse>;
 // StartWrite and comes back with OnWriteDone. Finish is called by the holder, who then never lets go, so
 // nobody touches a dead reactor. No lock is held while gRPC is called, since its reactions may run on the
 // calling thread.
-class Stream : public std::enable_shared_from_this<Stream> {
+template <class Response, class Event>
+class Stream : public std::enable_shared_from_this<Stream<Response, Event>> {
  public:
-  Stream(rpc::Runtime& runtime, SessionManager& manager, const v1::WatchSessionRequest& request,
-         Reactor* reactor)
+  Stream(rpc::Runtime& runtime, Source<Event> source, int64_t from_sequence,
+         grpc::ServerWriteReactor<Response>* reactor)
       : runtime_(runtime),
-        manager_(manager),
-        session_id_(request.session_id()),
-        next_sequence_(std::max<int64_t>(1, request.from_sequence())),
+        source_(std::move(source)),
+        next_sequence_(std::max<int64_t>(1, from_sequence)),
         reactor_(reactor) {
-    if (request.from_sequence() < 0) {
+    if (from_sequence < 0) {
       end_ = absl::InvalidArgumentError(
-          absl::StrCat("from_sequence is ", request.from_sequence(), "; it can't be negative"));
+          absl::StrCat("from_sequence is ", from_sequence, "; it can't be negative"));
     }
   }
 
   // Called once, by the reactor's constructor, which is the first holder.
   void Start() {
     absl::StatusOr<WatchHub::Subscription> subscription =
-        manager_.Watch(session_id_, [self = shared_from_this()] { self->Changed(); });
+        source_.watch([self = this->shared_from_this()] { self->Changed(); });
     if (subscription.ok()) {
       subscription_ = *std::move(subscription);
     } else {
@@ -61,7 +67,7 @@ class Stream : public std::enable_shared_from_this<Stream> {
     }
     // The thread that stores events must not wait for watchers. With no thread free it reads for them after
     // all: better late than never.
-    if (!runtime_.executor().Submit([self = shared_from_this()] { self->Step(); }).ok()) Step();
+    if (!runtime_.executor().Submit([self = this->shared_from_this()] { self->Step(); }).ok()) Step();
   }
 
   void WriteDone(bool ok) {
@@ -124,7 +130,7 @@ class Stream : public std::enable_shared_from_this<Stream> {
   }
 
   void Read() {
-    absl::StatusOr<SessionManager::EventBatch> batch = manager_.ReadEvents(session_id_, next_sequence_);
+    absl::StatusOr<EventBatch<Event>> batch = source_.read(next_sequence_);
     const std::lock_guard<std::mutex> lock(mutex_);
     if (!batch.ok()) {
       end_ = batch.status();
@@ -134,7 +140,7 @@ class Stream : public std::enable_shared_from_this<Stream> {
       if (batch->ended) end_ = absl::OkStatus();
       return;
     }
-    for (v1::SessionEvent& event : batch->events) {
+    for (Event& event : batch->events) {
       next_sequence_ = event.sequence() + 1;
       buffer_.push_back(std::move(event));
     }
@@ -142,13 +148,12 @@ class Stream : public std::enable_shared_from_this<Stream> {
   }
 
   rpc::Runtime& runtime_;
-  SessionManager& manager_;
-  const std::string session_id_;
+  const Source<Event> source_;
   // Of the holder.
   int64_t next_sequence_;
-  Reactor* const reactor_;
-  std::deque<v1::SessionEvent> buffer_;
-  v1::WatchSessionResponse message_;
+  grpc::ServerWriteReactor<Response>* const reactor_;
+  std::deque<Event> buffer_;
+  Response message_;
   WatchHub::Subscription subscription_;
 
   std::mutex mutex_;
@@ -157,29 +162,43 @@ class Stream : public std::enable_shared_from_this<Stream> {
   std::optional<absl::Status> end_;
 };
 
-class StreamReactor final : public Reactor {
+template <class Response, class Event>
+class StreamReactor final : public grpc::ServerWriteReactor<Response> {
  public:
-  StreamReactor(rpc::Runtime& runtime, SessionManager& manager, grpc::CallbackServerContext* context,
-                const v1::WatchSessionRequest& request)
+  StreamReactor(rpc::Runtime& runtime, const char* method, grpc::CallbackServerContext* context,
+                Source<Event> source, int64_t from_sequence)
       : runtime_(runtime),
+        method_(method),
         call_(rpc::CallContext::FromServer(*context, {})),
-        stream_(std::make_shared<Stream>(runtime, manager, request, this)) {
+        stream_(std::make_shared<Stream<Response, Event>>(runtime, std::move(source), from_sequence, this)) {
     stream_->Start();
   }
 
   void OnWriteDone(bool ok) override { stream_->WriteDone(ok); }
   void OnCancel() override { stream_->Cancelled(); }
   void OnDone() override {
-    runtime_.RecordCall(call_, "WatchSession", stream_->Done(), absl::Now() - start_);
+    runtime_.RecordCall(call_, method_, stream_->Done(), absl::Now() - start_);
     delete this;
   }
 
  private:
   rpc::Runtime& runtime_;
+  const char* const method_;
   const rpc::CallContext call_;
   const absl::Time start_ = absl::Now();
-  const std::shared_ptr<Stream> stream_;
+  const std::shared_ptr<Stream<Response, Event>> stream_;
 };
+
+// The events of `id` in a manager of sessions or of runs. OnDone deletes the reactor.
+template <class Response, class Event, class Manager>
+grpc::ServerWriteReactor<Response>* Start(rpc::Runtime& runtime, const char* method, Manager& manager,
+                                          grpc::CallbackServerContext* context, const std::string& id,
+                                          int64_t from_sequence) {
+  Source<Event> source{
+      [&manager, id](std::function<void()> changed) { return manager.Watch(id, std::move(changed)); },
+      [&manager, id](int64_t from) { return manager.ReadEvents(id, from); }};
+  return new StreamReactor<Response, Event>(runtime, method, context, std::move(source), from_sequence);
+}
 
 }  // namespace
 
@@ -187,7 +206,15 @@ grpc::ServerWriteReactor<v1::WatchSessionResponse>* StartWatchStream(rpc::Runtim
                                                                      SessionManager& manager,
                                                                      grpc::CallbackServerContext* context,
                                                                      const v1::WatchSessionRequest& request) {
-  return new StreamReactor(runtime, manager, context, request);  // OnDone deletes it
+  return Start<v1::WatchSessionResponse, v1::SessionEvent>(runtime, "WatchSession", manager, context,
+                                                           request.session_id(), request.from_sequence());
+}
+
+grpc::ServerWriteReactor<v1::WatchRunResponse>* StartWatchStream(rpc::Runtime& runtime, RunManager& manager,
+                                                                 grpc::CallbackServerContext* context,
+                                                                 const v1::WatchRunRequest& request) {
+  return Start<v1::WatchRunResponse, v1::RunEvent>(runtime, "WatchRun", manager, context, request.run_id(),
+                                                   request.from_sequence());
 }
 
 }  // namespace nkiagent::orchestrator

@@ -1,4 +1,4 @@
-// One WatchSession stream: stored events first, then those to come, until the session's last.
+// One stream of a session's or a run's events: stored events first, then those to come, until the last.
 #ifndef SERVICES_ORCHESTRATOR_WATCH_STREAM_H_
 #define SERVICES_ORCHESTRATOR_WATCH_STREAM_H_
 
@@ -7,6 +7,7 @@
 
 #include "common/rpc/runtime.h"
 #include "nkiagent/orchestrator/v1/orchestrator_service.pb.h"
+#include "services/orchestrator/run_manager.h"
 #include "services/orchestrator/session_manager.h"
 
 namespace nkiagent::orchestrator {
@@ -16,6 +17,9 @@ grpc::ServerWriteReactor<v1::WatchSessionResponse>* StartWatchStream(rpc::Runtim
                                                                      SessionManager& manager,
                                                                      grpc::CallbackServerContext* context,
                                                                      const v1::WatchSessionRequest& request);
+grpc::ServerWriteReactor<v1::WatchRunResponse>* StartWatchStream(rpc::Runtime& runtime, RunManager& manager,
+                                                                 grpc::CallbackServerContext* context,
+                                                                 const v1::WatchRunRequest& request);
 
 }  // namespace nkiagent::orchestrator
 

@@ -1,0 +1,234 @@
+// nkictl bench verify: are the rows of a run what its orchestrator signed, and do they come out again?
+#include <algorithm>
+#include <atomic>
+#include <cstdio>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <random>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "services/nkictl/bench.h"
+#include "services/nkictl/text.h"
+#include "services/orchestrator/backends.h"
+#include "services/orchestrator/tool_results.h"
+
+namespace nkiagent::nkictl {
+namespace {
+
+using orchestrator::v1::ResultRecord;
+
+// What came of one row's repetition.
+struct Repetition {
+  std::string finding;  // how it differs from the record; empty if it does not
+  std::string note;     // what a reader should know all the same
+  bool judged = false;  // a verdict, a refusal or a problem was reached again
+};
+
+bool DependsOnTheMachine(verify::v1::VerdictReason reason) {
+  return reason == verify::v1::VERDICT_REASON_TIMEOUT || reason == verify::v1::VERDICT_REASON_MEMORY ||
+         reason == verify::v1::VERDICT_REASON_CRASH;
+}
+
+// Repeats rows on local services: describes the task, compiles the kernel, verifies the program with the
+// recorded seeds.
+class Repeater {
+ public:
+  Repeater(const RunData& data, orchestrator::Backends& backends, std::stop_token stop)
+      : data_(data), backends_(backends), stop_(std::move(stop)) {}
+
+  absl::StatusOr<Repetition> Repeat(const RunRowData& row) {
+    const ResultRecord& record = row.record;
+    const rpc::CallContext call("", absl::Now() + absl::Minutes(10), stop_);
+    verify::v1::DescribeTaskRequest describe;
+    *describe.mutable_task() = data_.TaskOf(record.row());
+    auto described = backends_.DescribeTask(call, describe);
+    if (!described.ok()) return described.status();
+    Repetition result;
+    const bool problem = record.failure_class() == orchestrator::v1::FAILURE_CLASS_TASK_PROBLEM;
+    if (described->has_problem() || problem) {
+      result.judged = true;
+      if (!described->has_problem()) result.finding = "the task could not be judged then, and can be now";
+      if (described->has_problem() && !problem)
+        result.finding = absl::StrCat("the task can't be judged: ", described->problem().message());
+      return result;
+    }
+    if (described->facts().task_hash() != record.task_hash() && !record.task_hash().empty()) {
+      result.finding = "the task's hash is another one";
+      return result;
+    }
+    if (row.kernel.source().empty()) {
+      result.note = "no kernel to repeat";
+      return result;
+    }
+    return Judge(call, row, described->facts(), std::move(result));
+  }
+
+ private:
+  absl::StatusOr<Repetition> Judge(const rpc::CallContext& call, const RunRowData& row,
+                                   const verify::v1::TaskFacts& facts, Repetition result) {
+    const ResultRecord& record = row.record;
+    compile::v1::CompileRequest compile;
+    *compile.mutable_kernel() = row.kernel;
+    *compile.mutable_arguments() = facts.arguments();
+    *compile.mutable_target() = record.target();
+    compile.set_include_program(true);
+    auto compiled = backends_.Compile(call, compile);
+    if (!compiled.ok()) return compiled.status();
+    const bool same_toolchain = compiled->result().toolchain().version() == record.compiler().version();
+    if (!same_toolchain) {
+      result.note = absl::StrCat("repeated by toolchain ", compiled->result().toolchain().version(),
+                                 ", recorded by ", record.compiler().version());
+    }
+    result.judged = true;
+    const bool has_program = !compiled->program().empty();
+    if (record.verdict() == verify::v1::VERDICT_REASON_UNSPECIFIED) {
+      const bool refused = record.failure_class() == orchestrator::v1::FAILURE_CLASS_COMPILE ||
+                           record.failure_class() == orchestrator::v1::FAILURE_CLASS_TRACE;
+      if (refused && has_program) result.finding = "the kernel did not compile then, and does now";
+      return result;
+    }
+    if (!has_program) {
+      result.finding = "the kernel does not compile";
+      return result;
+    }
+    if (same_toolchain && compiled->result().program_id() != record.program_hash()) {
+      result.finding = "the kernel compiles to another program";
+      return result;
+    }
+    verify::v1::VerifyRequest verify;
+    *verify.mutable_task() = data_.TaskOf(record.row());
+    verify.set_program_bytes(compiled->program());
+    verify.set_trials(record.seeds_size());
+    *verify.mutable_seeds() = record.seeds();
+    verify.set_rigor(record.rigor());
+    if (record.has_tolerance()) *verify.mutable_tolerance() = record.tolerance();
+    auto verified = backends_.Verify(call, verify);
+    if (!verified.ok()) return verified.status();
+    const verify::v1::VerdictReason reason = verified->verdict().reason();
+    if (reason == record.verdict()) return result;
+    const std::string difference =
+        absl::StrCat("the verdict was ", orchestrator::ReasonName(record.verdict()), " and is ",
+                     orchestrator::ReasonName(reason));
+    if (DependsOnTheMachine(reason) || DependsOnTheMachine(record.verdict())) {
+      result.note = absl::StrCat(difference, ", which depends on the machine");
+    } else {
+      result.finding = difference;
+    }
+    return result;
+  }
+
+  const RunData& data_;
+  orchestrator::Backends& backends_;
+  const std::stop_token stop_;
+};
+
+std::vector<size_t> Sample(size_t rows, int sample, uint64_t seed) {
+  std::vector<size_t> chosen(rows);
+  std::iota(chosen.begin(), chosen.end(), 0);
+  if (sample < 0 || static_cast<size_t>(sample) >= rows) return chosen;
+  std::mt19937_64 random(seed);
+  std::shuffle(chosen.begin(), chosen.end(), random);
+  chosen.resize(sample);
+  std::sort(chosen.begin(), chosen.end());
+  return chosen;
+}
+
+struct Outcome {
+  std::vector<std::string> findings;
+  std::vector<std::string> notes;
+  int repeated = 0;
+};
+
+// Repeats the chosen rows on `jobs` threads.
+Outcome RepeatAll(const Environment& environment, const RunData& data, const std::vector<size_t>& chosen,
+                  orchestrator::Backends& backends, int jobs) {
+  Outcome outcome;
+  std::mutex mutex;
+  std::atomic<size_t> next = 0;
+  Repeater repeater(data, backends, environment.interrupt->token());
+  std::vector<std::jthread> threads;
+  for (int i = 0; i < jobs; ++i) {
+    threads.emplace_back([&] {
+      for (size_t index = next++; index < chosen.size() && !environment.interrupt->requested();
+           index = next++) {
+        const RunRowData& row = data.rows[chosen[index]];
+        const absl::StatusOr<Repetition> result = repeater.Repeat(row);
+        const std::string name =
+            absl::StrCat("row ", row.record.row(), " (", data.RowName(row.record.row()), "): ");
+        const std::lock_guard<std::mutex> lock(mutex);
+        if (!result.ok()) {
+          outcome.findings.push_back(absl::StrCat(name, "can't be repeated: ", result.status().message()));
+          continue;
+        }
+        if (!result->finding.empty()) outcome.findings.push_back(absl::StrCat(name, result->finding));
+        if (!result->note.empty()) outcome.notes.push_back(absl::StrCat(name, result->note));
+        outcome.repeated += result->judged ? 1 : 0;
+      }
+    });
+  }
+  threads.clear();
+  std::sort(outcome.findings.begin(), outcome.findings.end());
+  std::sort(outcome.notes.begin(), outcome.notes.end());
+  return outcome;
+}
+
+}  // namespace
+
+int BenchVerify(const Environment& environment, const BenchVerifyFlags& flags) {
+  absl::StatusOr<std::vector<RunData>> runs =
+      LoadRuns(environment, {flags.run}, /*with_kernels=*/true, /*check=*/false);
+  if (!runs.ok()) return Fail(environment, runs.status());
+  const RunData& data = runs->front();
+  const std::vector<std::string> tampered = CheckRun(data, flags.public_key);
+  Outcome outcome;
+  if (!flags.signatures_only && tampered.empty()) {
+    // Services of its own: who verifies judges with the toolchain that is here, in a folder that is gone
+    // after.
+    ClusterOptions here = environment.cluster;
+    here.work_dir.clear();
+    here.enabled = {true, true, false, false};
+    if (!environment.json) fprintf(stderr, "starting local services ...\n");
+    auto cluster = LocalCluster::Start(here, environment.interrupt->token());
+    if (!cluster.ok()) return Fail(environment, cluster.status());
+    orchestrator::BackendOptions options;
+    options.compile.target = (*cluster)->target(Service::kCompile);
+    options.verify.target = (*cluster)->target(Service::kVerify);
+    auto backends = orchestrator::ConnectBackends(options);
+    if (!backends.ok()) return Fail(environment, backends.status());
+    const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+    outcome = RepeatAll(environment, data, Sample(data.rows.size(), flags.sample, flags.seed), **backends,
+                        flags.jobs > 0 ? flags.jobs : std::min(cores, 8));
+    (*cluster)->Stop().IgnoreError();
+    if (environment.interrupt->requested()) return Fail(environment, absl::CancelledError("interrupted"));
+  }
+  const bool good = tampered.empty() && outcome.findings.empty();
+  if (environment.json) {
+    const nlohmann::json document = {{"run", data.run.spec().name()},
+                                     {"run_id", data.run.id()},
+                                     {"public_key", data.run.public_key()},
+                                     {"rows", data.rows.size()},
+                                     {"ok", good},
+                                     {"tampered", tampered},
+                                     {"repeated", outcome.repeated},
+                                     {"differ", outcome.findings},
+                                     {"notes", outcome.notes}};
+    printf("%s\n", document.dump(2, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+    return good ? kExitPass : kExitFail;
+  }
+  printf("run %s (%s), %zu rows, public key %s\n", data.run.spec().name().c_str(), data.run.id().c_str(),
+         data.rows.size(), data.run.public_key().c_str());
+  for (const std::string& finding : tampered) printf("TAMPERED  %s\n", finding.c_str());
+  for (const std::string& finding : outcome.findings) printf("DIFFERS   %s\n", finding.c_str());
+  for (const std::string& note : outcome.notes) printf("note      %s\n", note.c_str());
+  if (!tampered.empty()) {
+    printf("%zu findings; nothing was repeated\n", tampered.size());
+  } else {
+    printf("signatures hold; %d rows repeated, %zu differ\n", outcome.repeated, outcome.findings.size());
+  }
+  return good ? kExitPass : kExitFail;
+}
+
+}  // namespace nkiagent::nkictl
