@@ -7,11 +7,8 @@
 #include <system_error>
 
 #include "absl/strings/str_cat.h"
+#include "common/revision/revision.h"
 #include "common/storage/content_hash.h"
-
-#if !defined(NKIAGENT_VERSION) || !defined(NKIAGENT_COMMIT)
-#error "NKIAGENT_VERSION and NKIAGENT_COMMIT come from the build"
-#endif
 
 namespace nkiagent::compile {
 namespace {
@@ -54,8 +51,8 @@ absl::StatusOr<common::v1::ToolchainVersion> ToolchainIdentity(const std::vector
     }
   }
   common::v1::ToolchainVersion version;
-  version.set_version(NKIAGENT_VERSION);
-  version.set_commit(NKIAGENT_COMMIT);
+  version.set_version(ToolchainVersion());
+  version.set_commit(SourceRevision());
   version.set_table_version(storage::Sha256Hex(hashes).substr(0, 16));
   version.set_backend("simulator");
   return version;

@@ -79,6 +79,7 @@ absl::Status Follow(const std::stop_token& stop, int64_t from_sequence, const Op
   int64_t next = std::max<int64_t>(1, from_sequence);
   absl::Time give_up = absl::Now() + kWatchPatience;
   while (true) {
+    const absl::Time begun = absl::Now();
     rpc::ClientCall call(rpc::CallContext("", absl::InfiniteFuture(), stop));
     auto reader = open(call.context(), next);
     Response response;
@@ -88,6 +89,8 @@ absl::Status Follow(const std::stop_token& stop, int64_t from_sequence, const Op
       see(response.event());
     }
     const absl::Status status = rpc::FromGrpcStatus(reader->Finish());
+    // A stream that was there for a while without events was none that failed.
+    if (absl::Now() - begun > absl::Seconds(1)) give_up = absl::Now() + kWatchPatience;
     if (!Transient(status) || absl::Now() >= give_up || !Pause(stop, kWatchPause)) return status;
   }
 }

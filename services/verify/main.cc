@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/config/option_set.h"
+#include "common/revision/revision.h"
 #include "common/rpc/logging.h"
 #include "common/rpc/runtime.h"
 #include "common/rpc/server.h"
@@ -24,10 +25,6 @@
 #include "services/worker/execute/parent_options.h"
 #include "services/worker/parent_monitor.h"
 #include "services/worker/python_role.h"
-
-#if !defined(NKIAGENT_VERSION) || !defined(NKIAGENT_COMMIT)
-#error "the version comes from the build"
-#endif
 
 namespace nkiagent::verify {
 namespace {
@@ -145,8 +142,8 @@ int Main(int argc, const char* const* argv) {
   VerifierOptions verifier_options{.task_cache_bytes = options.task_cache_bytes.value,
                                    .trial_cache_bytes = options.trial_cache_bytes.value,
                                    .toolchain = {}};
-  verifier_options.toolchain.set_version(NKIAGENT_VERSION);
-  verifier_options.toolchain.set_commit(NKIAGENT_COMMIT);
+  verifier_options.toolchain.set_version(ToolchainVersion());
+  verifier_options.toolchain.set_commit(SourceRevision());
   verifier_options.toolchain.set_backend("simulator");
   Verifier verifier(verifier_options, reference, execute, *programs, DrawRandomSeed, verify_metrics);
   Handler handler(runtime, verifier);
