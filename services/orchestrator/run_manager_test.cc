@@ -251,6 +251,7 @@ TEST_F(RunManagerTest, ARepeatedCallIsTheSameRunAndAnotherSpecIsRefused) {
   request.mutable_spec()->set_model("other");
   EXPECT_EQ(runs_->Create(request).status().code(), absl::StatusCode::kAlreadyExists);
   EXPECT_EQ(runs_->Get("r-none").status().code(), absl::StatusCode::kNotFound);
+  Stop();  // sessions of the run may be at work, and the backends end with this test
 }
 
 TEST_F(RunManagerTest, BadSpecsAreRefusedByName) {
