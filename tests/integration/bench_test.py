@@ -1,4 +1,4 @@
-"""nkictl bench as a person uses it: runs that are killed and go on, reports, exports, verification, bad input."""
+"""nkictl bench as a person uses it: runs that are killed and go on, reports, exports, bad input."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Right kernels to inject bugs into: by hand, and those that the rule-based writer gives for tasks of a suite."""
+"""Right kernels to inject bugs into: by hand, and those that the rule-based writer gives for tasks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Softmax over rows longer than a partition of on-chip memory, of a prime length, so that no reshape helps."""
+"""Softmax over rows longer than a partition of on-chip memory, of a prime length that no reshape divides."""
 
 import torch
 import torch.nn as nn
