@@ -425,7 +425,7 @@ TEST_F(VerifyServiceTest, TaskProblemsAreAnswers) {
   EXPECT_THAT(raises.traceback(), HasSubstr("NameError"));
   EXPECT_EQ(Problem(TaskWith("return x.double()")).kind(), v1::TASK_PROBLEM_KIND_UNSUPPORTED_DTYPE);
   EXPECT_EQ(Problem(TaskWith("return x", "[torch.randn(2, 0)]")).kind(), v1::TASK_PROBLEM_KIND_EMPTY_TENSOR);
-  EXPECT_EQ(Problem(TaskWith("return x", "[torch.randn(1, 1, 1, 1, 1)]")).kind(),
+  EXPECT_EQ(Problem(TaskWith("return x", "[torch.randn(1, 1, 1, 1, 1, 1)]")).kind(),
             v1::TASK_PROBLEM_KIND_UNSUPPORTED_RANK);
   EXPECT_EQ(Problem(TaskWith("return x + torch.rand(8)")).kind(), v1::TASK_PROBLEM_KIND_NON_DETERMINISTIC);
   const v1::Verdict verdict = Judge(Request(Kernel(), TaskWith("return x + torch.rand(8)")));
