@@ -94,13 +94,15 @@ def as_markdown(findings: list[Finding], suite_problems: list[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write(stem: Path, findings: list[Finding], suite_problems: list[str]) -> None:
-    """REPORT.json and REPORT.md, each whole or not at all."""
-    for suffix, text in (
-        (".json", as_json(findings, suite_problems) + "\n"),
-        (".md", as_markdown(findings, suite_problems)),
-    ):
+def write_whole(stem: Path, document: str, page: str) -> None:
+    """STEM.json and STEM.md, each whole or not at all."""
+    for suffix, text in ((".json", document), (".md", page)):
         path = stem.with_name(stem.name + suffix)
         temporary = path.with_name(path.name + ".tmp")
         temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, path)
+
+
+def write(stem: Path, findings: list[Finding], suite_problems: list[str]) -> None:
+    """REPORT.json and REPORT.md."""
+    write_whole(stem, as_json(findings, suite_problems) + "\n", as_markdown(findings, suite_problems))

@@ -1,5 +1,4 @@
-"""What a kernel computes, in this process and without the verifier: traced, checked and executed by the
-toolchain.
+"""What a kernel computes, in this process and without the verifier: traced, checked and executed.
 
 This is what decides whether a mutant's results differ from the original's at all. It compares kernel with
 kernel, on inputs that verification does not use, among them those of high rigor, so that it does not share
@@ -89,8 +88,11 @@ def run(program: Program, arguments: list[np.ndarray]) -> list[np.ndarray] | Non
 
 
 def effect(original: Program, mutant: Program, inputs: Inputs, atol: float, rtol: float) -> str:
-    """`changed`: results differ by more than the tolerance, or there are none. `within tolerance`: they
-    differ by less on every input that was tried. `equivalent`: not one bit differs."""
+    """How far the mutant's results are from the original's.
+
+    `changed`: by more than the tolerance, or there are none. `within tolerance`: by less on every input that
+    was tried. `equivalent`: not by one bit.
+    """
     if mutant.errors:
         return "changed"
     if [(o.shape, o.dtype) for o in original.outputs] != [(o.shape, o.dtype) for o in mutant.outputs]:

@@ -1,4 +1,4 @@
-"""Rows of a table chosen by token ids."""
+"""Rows of a table chosen by token ids, bf16."""
 
 import torch
 from torch import nn
@@ -8,6 +8,7 @@ class Model(nn.Module):
     def __init__(self, vocabulary: int, width: int):
         super().__init__()
         self.table = nn.Embedding(vocabulary, width)
+        self.to(torch.bfloat16)
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         return self.table(ids)

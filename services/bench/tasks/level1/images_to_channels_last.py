@@ -1,4 +1,4 @@
-"""Images from channels first to channels last."""
+"""Images from channels first to channels last, bf16."""
 
 import torch
 from torch import nn
@@ -10,7 +10,7 @@ class Model(nn.Module):
 
 
 def get_inputs():
-    return [torch.randn(3, 40, 24, 25)]
+    return [torch.randn(3, 40, 24, 25, dtype=torch.bfloat16)]
 
 
 def get_init_inputs():

@@ -1,4 +1,4 @@
-"""Log-softmax over the last axis of a matrix."""
+"""Log-softmax over the last axis of a matrix, bf16."""
 
 import torch
 from torch import nn
@@ -11,7 +11,7 @@ class Model(nn.Module):
 
 
 def get_inputs():
-    return [3.0 * torch.randn(400, 650)]
+    return [torch.randn(400, 650, dtype=torch.bfloat16)]
 
 
 def get_init_inputs():

@@ -1,4 +1,4 @@
-"""Max pooling over sequences with stride, padding and dilation."""
+"""Max pooling over sequences with stride, padding and dilation, bf16."""
 
 import torch
 from torch import nn
@@ -11,7 +11,7 @@ class Model(nn.Module):
 
 
 def get_inputs():
-    return [torch.randn(6, 50, 210)]
+    return [torch.randn(6, 50, 210, dtype=torch.bfloat16)]
 
 
 def get_init_inputs():

@@ -1,4 +1,4 @@
-"""Feed-forward with GELU and a residual."""
+"""Feed-forward with GELU and a residual, bf16."""
 
 import torch
 from torch import nn
@@ -10,13 +10,14 @@ class Model(nn.Module):
         super().__init__()
         self.up = nn.Linear(width, hidden)
         self.down = nn.Linear(hidden, width)
+        self.to(torch.bfloat16)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + self.down(F.gelu(self.up(x), approximate="tanh"))
 
 
 def get_inputs():
-    return [torch.randn(2, 110, 144)]
+    return [torch.randn(2, 110, 144, dtype=torch.bfloat16)]
 
 
 def get_init_inputs():

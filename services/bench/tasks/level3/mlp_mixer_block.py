@@ -1,4 +1,4 @@
-"""Feed-forward across tokens, then across channels."""
+"""Feed-forward across tokens, then across channels, bf16."""
 
 import torch
 from torch import nn
@@ -18,6 +18,7 @@ class Model(nn.Module):
         for parameter in self.parameters():
             if parameter.dim() == 1:
                 parameter.data += 0.3 * torch.randn_like(parameter)
+        self.to(torch.bfloat16)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.norm1(x).transpose(1, 2)
@@ -26,7 +27,7 @@ class Model(nn.Module):
 
 
 def get_inputs():
-    return [torch.randn(3, 49, 72)]
+    return [torch.randn(3, 49, 72, dtype=torch.bfloat16)]
 
 
 def get_init_inputs():

@@ -1,4 +1,4 @@
-"""Pointwise, square and pointwise convolutions around a residual."""
+"""Pointwise, square and pointwise convolutions around a residual, bf16."""
 
 import torch
 from torch import nn
@@ -22,6 +22,7 @@ class Model(nn.Module):
                 buffer.normal_()
             elif name.endswith("running_var"):
                 buffer.uniform_(0.5, 2.0)
+        self.to(torch.bfloat16)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = torch.relu(self.norm1(self.conv1(x)))
@@ -30,7 +31,7 @@ class Model(nn.Module):
 
 
 def get_inputs():
-    return [torch.randn(2, 64, 18, 19)]
+    return [torch.randn(2, 64, 18, 19, dtype=torch.bfloat16)]
 
 
 def get_init_inputs():
