@@ -209,5 +209,8 @@ int main(int argc, char** argv) {
   if (argc > 1 && std::string(argv[1]) == "python") {
     return nkiagent::nkictl::Python(std::vector<std::string>(argv + 2, argv + argc));
   }
+  if (argc > 2 && std::string(argv[1]) == "bench" && nkiagent::nkictl::IsBenchModule(argv[2])) {
+    return nkiagent::nkictl::BenchModule(argv[2], std::vector<std::string>(argv + 3, argv + argc));
+  }
   return nkiagent::nkictl::Main(argc, argv);
 }

@@ -4,7 +4,9 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -14,14 +16,18 @@
 
 namespace nkiagent::nkictl {
 
-int Python(const std::vector<std::string>& arguments) {
+namespace {
+
+// Runs Python with `more` and the frontend's folders before all others on its path.
+int RunPython(const std::vector<std::string>& arguments, const std::string& more) {
   const worker::PythonRoleOptions options;
   const absl::StatusOr<std::string> python = worker::PythonInterpreter(options);
   if (!python.ok()) {
     std::fprintf(stderr, "nkictl: %s\n", std::string(python.status().message()).c_str());
     return kExitFail;
   }
-  std::string path = absl::StrJoin(worker::PythonPath(options), ":");
+  std::string path = more.empty() ? "" : more + ":";
+  absl::StrAppend(&path, absl::StrJoin(worker::PythonPath(options), ":"));
   const char* own = std::getenv("PYTHONPATH");
   if (own != nullptr && *own != '\0') absl::StrAppend(&path, ":", own);
   setenv("PYTHONPATH", path.c_str(), 1);
@@ -34,6 +40,25 @@ int Python(const std::vector<std::string>& arguments) {
   execv(python->c_str(), argv.data());
   std::fprintf(stderr, "nkictl: can't run %s: %s\n", python->c_str(), std::strerror(errno));
   return kExitFail;
+}
+
+}  // namespace
+
+int Python(const std::vector<std::string>& arguments) { return RunPython(arguments, ""); }
+
+bool IsBenchModule(const std::string& name) { return name == "lint" || name == "mutation"; }
+
+int BenchModule(const std::string& name, const std::vector<std::string>& arguments) {
+  std::vector<std::string> all = {"-m",
+                                  name == "lint" ? "nkiagent_bench.lint" : "nkiagent_bench.mutation.score"};
+  all.insert(all.end(), arguments.begin(), arguments.end());
+  // The build's folder, where the services lie: this program is services/nkictl/nkictl in it.
+  std::error_code error;
+  const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
+  if (!error) setenv("NKI_BUILD_DIR", self.parent_path().parent_path().parent_path().c_str(), 0);
+  // Tasks are small; threads that spin while they wait would only slow them down.
+  setenv("OMP_NUM_THREADS", "1", 0);
+  return RunPython(all, NKIAGENT_BENCH_DIR);
 }
 
 }  // namespace nkiagent::nkictl
