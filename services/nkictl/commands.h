@@ -90,7 +90,8 @@ int Demo(const Environment& environment, const DemoFlags& flags);
 // common/nki/frontend before all others. Returns only if Python can't be run.
 int Python(const std::vector<std::string>& arguments);
 
-// The Python parts of the benchmark (services/bench): "lint" or "mutation" with their own arguments. Likewise.
+// The Python parts of the benchmark (services/bench): "lint" or "mutation" with their own arguments.
+// Likewise.
 bool IsBenchModule(const std::string& name);
 int BenchModule(const std::string& name, const std::vector<std::string>& arguments);
 

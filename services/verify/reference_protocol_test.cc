@@ -66,10 +66,7 @@ TEST(ParseDescribeReply, RefusesWhatIsOutOfBounds) {
       {"no input", [](json& r) { r["arguments"].erase(0); }},
       {"dtype", [](json& r) { r["arguments"][0]["dtype"] = "int64"; }},
       {"rank", [](json& r) { r["arguments"][0]["dims"] = json::array(); }},
-      {"rank",
-       [](json& r) {
-         r["arguments"][0]["dims"] = {1, 1, 1, 1, 1, 1};
-       }},
+      {"rank", [](json& r) { r["arguments"][0]["dims"] = {1, 1, 1, 1, 1, 1}; }},
       {"extents", [](json& r) { r["arguments"][0]["dims"] = {0}; }},
       {"extents",
        [](json& r) {
