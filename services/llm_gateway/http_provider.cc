@@ -183,7 +183,8 @@ class HttpProvider::Operation : public std::enable_shared_from_this<Operation> {
     {
       const std::lock_guard lock(mutex_);
       http_call_.reset();
-      if (finished_) return Judge(CircuitBreaker::Outcome::kUnknown);
+      // Whoever stopped the call has said all there is to say of it; the provider may be gone by now.
+      if (finished_ || stopped_) return;
     }
     const int status = result.response.status;
     if (provider_.parts_.limiter != nullptr)
@@ -288,11 +289,15 @@ class HttpProvider::Operation : public std::enable_shared_from_this<Operation> {
     std::optional<Scheduler::TimerId> timer;
     {
       const std::lock_guard lock(mutex_);
-      http_call = http_call_;
+      http_call = std::exchange(http_call_, std::nullopt);
+      stopped_ = http_call.has_value();
       timer = timer_;
     }
     if (timer.has_value()) provider_.parts_.scheduler->CancelTimer(*timer);
-    if (http_call.has_value()) provider_.parts_.client->Cancel(*http_call);
+    if (http_call.has_value()) {
+      provider_.parts_.client->Cancel(*http_call);
+      Judge(CircuitBreaker::Outcome::kUnknown);
+    }
     Finish(absl::CancelledError("the caller cancelled"));
   }
 
@@ -414,6 +419,7 @@ class HttpProvider::Operation : public std::enable_shared_from_this<Operation> {
 
   std::mutex mutex_;  // guards what follows, up to done_
   bool finished_ = false;
+  bool stopped_ = false;  // while an HTTP call was under way, whose result is then nobody's
   int attempts_ = 0;
   absl::Duration paused_;
   std::optional<int64_t> taken_;  // tokens of the rate limiter
