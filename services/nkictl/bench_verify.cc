@@ -189,19 +189,13 @@ int BenchVerify(const Environment& environment, const BenchVerifyFlags& flags) {
     // after.
     ClusterOptions here = environment.cluster;
     here.work_dir.clear();
-    here.enabled = {true, true, false, false};
     if (!environment.json) fprintf(stderr, "starting local services ...\n");
-    auto cluster = LocalCluster::Start(here, environment.interrupt->token());
-    if (!cluster.ok()) return Fail(environment, cluster.status());
-    orchestrator::BackendOptions options;
-    options.compile.target = (*cluster)->target(Service::kCompile);
-    options.verify.target = (*cluster)->target(Service::kVerify);
-    auto backends = orchestrator::ConnectBackends(options);
-    if (!backends.ok()) return Fail(environment, backends.status());
+    const absl::StatusOr<Toolchain> toolchain = StartToolchain(environment, here);
+    if (!toolchain.ok()) return Fail(environment, toolchain.status());
     const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-    outcome = RepeatAll(environment, data, Sample(data.rows.size(), flags.sample, flags.seed), **backends,
-                        flags.jobs > 0 ? flags.jobs : std::min(cores, 8));
-    (*cluster)->Stop().IgnoreError();
+    outcome = RepeatAll(environment, data, Sample(data.rows.size(), flags.sample, flags.seed),
+                        *toolchain->backends, flags.jobs > 0 ? flags.jobs : std::min(cores, 8));
+    toolchain->cluster->Stop().IgnoreError();
     if (environment.interrupt->requested()) return Fail(environment, absl::CancelledError("interrupted"));
   }
   const bool good = tampered.empty() && outcome.findings.empty();

@@ -58,6 +58,23 @@ absl::StatusOr<Connection> Connect(const Environment& environment, bool local) {
   return connection;
 }
 
+absl::StatusOr<Toolchain> StartToolchain(const Environment& environment, ClusterOptions options) {
+  options.enabled = {true, true, false, false};
+  Toolchain toolchain;
+  absl::StatusOr<std::unique_ptr<LocalCluster>> cluster =
+      LocalCluster::Start(options, environment.interrupt->token());
+  if (!cluster.ok()) return cluster.status();
+  toolchain.cluster = *std::move(cluster);
+  orchestrator::BackendOptions backend_options;
+  backend_options.compile.target = toolchain.cluster->target(Service::kCompile);
+  backend_options.verify.target = toolchain.cluster->target(Service::kVerify);
+  absl::StatusOr<std::unique_ptr<orchestrator::Backends>> backends =
+      orchestrator::ConnectBackends(backend_options);
+  if (!backends.ok()) return backends.status();
+  toolchain.backends = *std::move(backends);
+  return toolchain;
+}
+
 int Fail(const Environment& environment, const absl::Status& status) {
   if (environment.interrupt != nullptr && environment.interrupt->requested()) {
     fprintf(stderr, "interrupted\n");

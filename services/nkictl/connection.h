@@ -11,6 +11,7 @@
 #include "services/nkictl/client.h"
 #include "services/nkictl/commands.h"
 #include "services/nkictl/local_cluster.h"
+#include "services/orchestrator/backends.h"
 
 namespace nkiagent::nkictl {
 
@@ -25,6 +26,13 @@ struct Connection {
 
 // With `local`, an empty server target starts a cluster; without, it means kDefaultServer.
 absl::StatusOr<Connection> Connect(const Environment& environment, bool local);
+
+// A compile-service and a verify-service of the command's own, without orchestrator and models.
+struct Toolchain {
+  std::unique_ptr<LocalCluster> cluster;
+  std::unique_ptr<orchestrator::Backends> backends;
+};
+absl::StatusOr<Toolchain> StartToolchain(const Environment& environment, ClusterOptions options);
 
 // Prints an error to stderr (as JSON with --json) and returns the exit code for it.
 int Fail(const Environment& environment, const absl::Status& status);

@@ -7,8 +7,8 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/strip.h"
 #include "absl/time/time.h"
+#include "services/orchestrator/enum_name.h"
 
 namespace nkiagent::nkictl {
 namespace {
@@ -83,7 +83,7 @@ double ToSeconds(const google::protobuf::Timestamp& time) {
 }
 
 std::string EnumText(const std::string& name, const std::string& prefix) {
-  std::string text = absl::AsciiStrToLower(absl::StripPrefix(name, prefix));
+  std::string text = orchestrator::EnumName(name, prefix);
   std::replace(text.begin(), text.end(), '_', ' ');
   return text;
 }

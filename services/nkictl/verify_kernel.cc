@@ -202,27 +202,22 @@ int RunOne(const Environment& environment, orchestrator::Backends& backends, con
 }
 
 int WithServices(const Environment& environment, const VerifyKernelFlags& flags, const Job& job) {
-  ClusterOptions cluster_options = environment.cluster;
-  cluster_options.enabled = {true, true, false, false};
   std::fprintf(stderr, "starting local services ...\n");
-  auto cluster = LocalCluster::Start(cluster_options, environment.interrupt->token());
-  if (!cluster.ok()) return Fail(environment, cluster.status());
-  orchestrator::BackendOptions options;
-  options.compile.target = (*cluster)->target(Service::kCompile);
-  options.verify.target = (*cluster)->target(Service::kVerify);
-  auto backends = orchestrator::ConnectBackends(options);
-  if (!backends.ok()) return Fail(environment, backends.status());
+  const absl::StatusOr<Toolchain> toolchain = StartToolchain(environment, environment.cluster);
+  if (!toolchain.ok()) return Fail(environment, toolchain.status());
+  orchestrator::Backends& backends = *toolchain->backends;
   int code = kExitFail;
   if (flags.batch.empty()) {
-    code = RunOne(environment, **backends, job);
+    code = RunOne(environment, backends, job);
   } else if (flags.batch == "-") {
-    code = RunBatch(environment, **backends, std::cin) ? kExitPass : kExitFail;
+    code = RunBatch(environment, backends, std::cin) ? kExitPass : kExitFail;
   } else {
     std::ifstream file(flags.batch);
-    code = file && RunBatch(environment, **backends, file) ? kExitPass : kExitFail;
+    code = file && RunBatch(environment, backends, file) ? kExitPass : kExitFail;
     if (!file.is_open()) std::fprintf(stderr, "nkictl: can't read %s\n", flags.batch.c_str());
   }
-  if (const absl::Status stopped = (*cluster)->Stop(); !stopped.ok()) return Fail(environment, stopped);
+  if (const absl::Status stopped = toolchain->cluster->Stop(); !stopped.ok())
+    return Fail(environment, stopped);
   return environment.interrupt->requested() ? kExitInterrupted : code;
 }
 

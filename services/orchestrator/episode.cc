@@ -7,10 +7,9 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "absl/time/time.h"
+#include "services/orchestrator/enum_name.h"
 #include "services/orchestrator/tool_results.h"
 
 namespace nkiagent::orchestrator {
@@ -24,11 +23,6 @@ constexpr double kNotComparable = 0;
 constexpr double kWrongValues = 0.1;
 constexpr double kRightShare = 0.4;
 constexpr double kSpeed = 0.5;
-
-std::string Lower(absl::string_view name, absl::string_view prefix) {
-  absl::ConsumePrefix(&name, prefix);
-  return absl::AsciiStrToLower(name);
-}
 
 std::string Rfc3339(const google::protobuf::Timestamp& time) {
   return absl::FormatTime(absl::RFC3339_sec, absl::FromUnixSeconds(time.seconds()), absl::UTCTimeZone());
@@ -179,8 +173,8 @@ Json EpisodeJson(const Snapshot& snapshot, const std::vector<v1::SessionEvent>& 
         {"hash", session.facts().task_hash()},
         {"source", session.task().reference_source()}}},
       {"outcome",
-       {{"state", Lower(v1::SessionState_Name(session.state()), "SESSION_STATE_")},
-        {"reason", Lower(v1::EndReason_Name(session.end_reason()), "END_REASON_")},
+       {{"state", EnumName(v1::SessionState_Name(session.state()), "SESSION_STATE_")},
+        {"reason", EnumName(v1::EndReason_Name(session.end_reason()), "END_REASON_")},
         {"message", session.message()},
         {"passed", passed},
         {"turns", session.turns_used()}}},
@@ -192,7 +186,7 @@ Json EpisodeJson(const Snapshot& snapshot, const std::vector<v1::SessionEvent>& 
         {"run", session.run_id()},
         {"model", session.model()},
         {"provider_model", provider_model},
-        {"mode", Lower(v1::Mode_Name(session.mode()), "MODE_")},
+        {"mode", EnumName(v1::Mode_Name(session.mode()), "MODE_")},
         {"prompt", session.prompt_version()},
         {"toolchain",
          {{"version", toolchain.version()},

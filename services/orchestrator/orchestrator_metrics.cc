@@ -1,9 +1,8 @@
 #include "services/orchestrator/orchestrator_metrics.h"
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "common/rpc/status.h"
+#include "services/orchestrator/enum_name.h"
 #include "services/orchestrator/snapshot.h"
 #include "services/orchestrator/tool_results.h"
 
@@ -16,11 +15,7 @@ const prometheus::Histogram::BucketBoundaries kTurnBuckets = {0, 1, 2, 3, 4, 5, 
 const prometheus::Histogram::BucketBoundaries kSessionBuckets = {0.1, 0.25, 0.5, 1,   2.5, 5,
                                                                  10,  30,   60,  300, 900, 1800};
 
-std::string Label(absl::string_view enum_name, absl::string_view prefix) {
-  return absl::AsciiStrToLower(absl::StripPrefix(enum_name, prefix));
-}
-
-std::string ModeLabel(v1::Mode mode) { return Label(v1::Mode_Name(mode), "MODE_"); }
+std::string ModeLabel(v1::Mode mode) { return EnumName(v1::Mode_Name(mode), "MODE_"); }
 
 double Seconds(const google::protobuf::Duration& duration) {
   return static_cast<double>(duration.seconds()) + 1e-9 * duration.nanos();
@@ -103,7 +98,7 @@ void OrchestratorMetrics::Stored(const v1::SessionEvent& event, const v1::Sessio
         .Observe(Seconds(call.latency()));
   } else if (event.has_compiled()) {
     const std::string outcome =
-        Label(compile::v1::CompileOutcome_Name(event.compiled().result().outcome()), "COMPILE_OUTCOME_");
+        EnumName(compile::v1::CompileOutcome_Name(event.compiled().result().outcome()), "COMPILE_OUTCOME_");
     compilations_.Add({{"outcome", outcome}}).Increment();
   } else if (event.has_verified()) {
     verifications_.Add({{"reason", ReasonName(event.verified().verdict().reason())}}).Increment();
@@ -115,11 +110,11 @@ void OrchestratorMetrics::Stored(const v1::SessionEvent& event, const v1::Sessio
 }
 
 void OrchestratorMetrics::Ended(const v1::Session& session) {
-  const std::string state = Label(v1::SessionState_Name(session.state()), "SESSION_STATE_");
+  const std::string state = EnumName(v1::SessionState_Name(session.state()), "SESSION_STATE_");
   const std::string mode = ModeLabel(session.mode());
   ended_
       .Add({{"state", state},
-            {"reason", Label(v1::EndReason_Name(session.end_reason()), "END_REASON_")},
+            {"reason", EnumName(v1::EndReason_Name(session.end_reason()), "END_REASON_")},
             {"level", absl::StrCat(session.task().level())},
             {"mode", mode},
             {"model", ModelLabel(session)}})
@@ -134,7 +129,7 @@ void OrchestratorMetrics::RunSessionEnded(int level, v1::Mode mode, const std::s
   const prometheus::Labels labels = {
       {"level", absl::StrCat(level)}, {"mode", ModeLabel(mode)}, {"model", model}};
   prometheus::Labels with_state = labels;
-  with_state["state"] = Label(v1::SessionState_Name(state), "SESSION_STATE_");
+  with_state["state"] = EnumName(v1::SessionState_Name(state), "SESSION_STATE_");
   run_sessions_.Add(with_state).Increment();
   // These say nothing about the model.
   if (state != v1::SESSION_STATE_PASSED && state != v1::SESSION_STATE_NOT_SOLVED) return;

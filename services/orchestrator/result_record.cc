@@ -2,11 +2,10 @@
 
 #include <google/protobuf/util/json_util.h>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "common/storage/content_hash.h"
+#include "services/orchestrator/enum_name.h"
 #include "services/orchestrator/proto_time.h"
 #include "services/orchestrator/task_cost.h"
 #include "services/orchestrator/tool_results.h"
@@ -72,8 +71,7 @@ Failure FailureOf(const Snapshot& snapshot, const std::optional<v1::KernelCompil
     case v1::END_REASON_TASK_PROBLEM:
       return {v1::FAILURE_CLASS_TASK_PROBLEM,
               snapshot.problem
-                  ? absl::AsciiStrToLower(absl::StripPrefix(
-                        verify::v1::TaskProblemKind_Name(snapshot.problem->kind()), "TASK_PROBLEM_KIND_"))
+                  ? EnumName(verify::v1::TaskProblemKind_Name(snapshot.problem->kind()), "TASK_PROBLEM_KIND_")
                   : ""};
     case v1::END_REASON_MODEL_GAVE_UP:
     case v1::END_REASON_REFUSED:

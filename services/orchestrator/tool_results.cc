@@ -9,7 +9,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
-#include "absl/strings/strip.h"
+#include "services/orchestrator/enum_name.h"
 #include "services/orchestrator/utf8.h"
 
 namespace nkiagent::orchestrator {
@@ -35,11 +35,6 @@ std::string OneLine(absl::string_view text) {
   std::string line = absl::StrReplaceAll(text, {{"\r", ""}, {"\n", " "}, {"\t", " "}});
   if (line.size() <= kMaxLineBytes) return line;
   return absl::StrCat(CutUtf8(line, kMaxLineBytes), "...");
-}
-
-std::string Lower(absl::string_view enum_name, absl::string_view prefix) {
-  absl::ConsumePrefix(&enum_name, prefix);
-  return absl::AsciiStrToLower(enum_name);
 }
 
 std::string Index(const google::protobuf::RepeatedField<int64_t>& index) {
@@ -143,7 +138,7 @@ absl::string_view Advice(const common::v1::LatencyEstimate& estimate) {
 }  // namespace
 
 std::string DtypeName(common::v1::DataType dtype) {
-  return Lower(common::v1::DataType_Name(dtype), "DATA_TYPE_");
+  return EnumName(common::v1::DataType_Name(dtype), "DATA_TYPE_");
 }
 
 std::string TypeAndShape(const TensorSpec& spec) {
@@ -151,15 +146,15 @@ std::string TypeAndShape(const TensorSpec& spec) {
 }
 
 std::string ReasonName(verify::v1::VerdictReason reason) {
-  return Lower(verify::v1::VerdictReason_Name(reason), "VERDICT_REASON_");
+  return EnumName(verify::v1::VerdictReason_Name(reason), "VERDICT_REASON_");
 }
 
 std::string EngineName(common::v1::Engine engine) {
-  return Lower(common::v1::Engine_Name(engine), "ENGINE_");
+  return EnumName(common::v1::Engine_Name(engine), "ENGINE_");
 }
 
 std::string DescribeDiagnostic(const Diagnostic& diagnostic) {
-  std::string text = Lower(common::v1::Severity_Name(diagnostic.severity()), "SEVERITY_");
+  std::string text = EnumName(common::v1::Severity_Name(diagnostic.severity()), "SEVERITY_");
   if (!diagnostic.rule().empty()) absl::StrAppend(&text, "[", OneLine(diagnostic.rule()), "]");
   if (diagnostic.line() > 0) {
     absl::StrAppend(&text, " line ", diagnostic.line());
@@ -310,7 +305,7 @@ std::string DescribeProfile(const common::v1::LatencyEstimate& estimate) {
   if (!parts.empty()) absl::StrAppend(&text, "busy: ", absl::StrJoin(parts, ", "), "\n");
   parts.clear();
   for (const common::v1::MemoryTraffic& memory : estimate.traffic()) {
-    parts.push_back(absl::StrCat(Lower(common::v1::Memory_Name(memory.memory()), "MEMORY_"), " ",
+    parts.push_back(absl::StrCat(EnumName(common::v1::Memory_Name(memory.memory()), "MEMORY_"), " ",
                                  memory.bytes_read(), " read and ", memory.bytes_written(), " written"));
   }
   if (!parts.empty()) absl::StrAppend(&text, "bytes: ", absl::StrJoin(parts, ", "), "\n");

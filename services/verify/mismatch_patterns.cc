@@ -49,7 +49,6 @@ class Finder {
   }
 
   std::vector<MismatchPattern> Find() {
-    if (t_.mismatched <= 0) return {};
     Scan();
     std::vector<MismatchPattern> patterns = Regions();
     for (const auto& relation :
@@ -376,6 +375,8 @@ class Finder {
 }  // namespace
 
 std::vector<MismatchPattern> FindMismatchPatterns(const MismatchedTensor& tensor) {
+  // Most tensors are right, and are asked about once for each trial: those cost nothing.
+  if (tensor.mismatched <= 0) return {};
   return Finder(tensor).Find();
 }
 

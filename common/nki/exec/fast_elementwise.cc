@@ -50,10 +50,15 @@ class PartitionFolds {
     value_[p] = k.fold(op_, results, n, value_[p]);
     seen_[p] = 1;
   }
-  bool seen(size_t p) const { return seen_[p] != 0; }
-  float value(size_t p) const { return value_[p]; }
   const std::vector<float>& values() const { return value_; }
-  AluOp op() const { return op_; }
+
+  // Adds what was folded to the registers, and stores those where the instruction has a place for them.
+  bool Into(Context& context, const InstrPlan& plan, std::vector<float>& registers) const {
+    for (size_t p = 0; p < value_.size(); ++p) {
+      if (seen_[p] != 0) registers[p] = ApplyAlu(op_, registers[p], value_[p]);
+    }
+    return !plan.dst[1].IsMemory() || StoreTile(context, plan, plan.dst[1], registers.data());
+  }
 
  private:
   AluOp op_;
@@ -200,15 +205,8 @@ bool FastActivation(Context& context, const InstrPlan& plan, Team* team) {
               : ForAllPieces(context, team, loop, [&](const TileLoop::Piece& piece) { row(0, piece); });
     if (!ok) return false;
   }
-  std::vector<float>& registers = context.registers.scalar;
-  const int64_t partitions = plan.space[0];
-  if (reset) std::fill_n(registers.begin(), partitions, 0.0f);
-  for (size_t p = 0; folds && p < static_cast<size_t>(partitions); ++p) {
-    if (partition_folds.seen(p)) {
-      registers[p] = ApplyAlu(partition_folds.op(), registers[p], partition_folds.value(p));
-    }
-  }
-  return !plan.dst[1].IsMemory() || StoreTile(context, plan, plan.dst[1], registers.data());
+  if (reset) std::fill_n(context.registers.scalar.begin(), plan.space[0], 0.0f);
+  return partition_folds.Into(context, plan, context.registers.scalar);
 }
 
 bool FastRangeSelect(Context& context, const InstrPlan& plan, Team* team) {
@@ -258,15 +256,8 @@ bool FastRangeSelect(Context& context, const InstrPlan& plan, Team* team) {
               : ForAllPieces(context, team, loop, [&](const TileLoop::Piece& piece) { row(0, piece); });
     if (!ok) return false;
   }
-  std::vector<float>& registers = context.registers.vector;
-  const int64_t partitions = plan.space[0];
-  if (reset) std::fill_n(registers.begin(), partitions, kFp32Min);
-  for (size_t p = 0; folds && p < static_cast<size_t>(partitions); ++p) {
-    if (partition_folds.seen(p)) {
-      registers[p] = ApplyAlu(AluOp::kMaximum, registers[p], partition_folds.value(p));
-    }
-  }
-  return !plan.dst[1].IsMemory() || StoreTile(context, plan, plan.dst[1], registers.data());
+  if (reset) std::fill_n(context.registers.vector.begin(), plan.space[0], kFp32Min);
+  return partition_folds.Into(context, plan, context.registers.vector);
 }
 
 bool FastSelect(Context& context, const InstrPlan& plan, Team* team) {

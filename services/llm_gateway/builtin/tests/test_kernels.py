@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import harness
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812  the usual name
-
-
-@pytest.fixture(scope="module")
-def writer() -> Iterator[harness.Writer]:
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    process = harness.Writer()
-    yield process
-    process.close()
 
 
 class Apply(nn.Module):

@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import harness
 import pytest
 import torch
 from torch import nn
-
-
-@pytest.fixture(scope="module")
-def writer() -> Iterator[harness.Writer]:
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    process = harness.Writer()
-    yield process
-    process.close()
 
 
 class Everything(nn.Module):

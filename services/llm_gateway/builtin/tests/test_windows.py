@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import harness
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812  the usual name
-
-
-@pytest.fixture(scope="module")
-def writer() -> Iterator[harness.Writer]:
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    process = harness.Writer()
-    yield process
-    process.close()
 
 
 def check(writer: harness.Writer, model: nn.Module, *inputs: torch.Tensor) -> harness.Session:
