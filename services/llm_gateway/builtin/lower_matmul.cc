@@ -1,5 +1,8 @@
 // Matrix products. All become one batched form, (B, M, K) times (B, K, N).
 
+#include <cmath>
+#include <vector>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "services/llm_gateway/builtin/node_lowering.h"
@@ -26,11 +29,42 @@ Tensor BiasedProduct(NodeLowering& n) {
   const Tensor bias = n.TensorAt(0, "self");
   const double beta = n.NumberOr(3, "beta", 1), alpha = n.NumberOr(4, "alpha", 1);
   b.Named("product");
-  Tensor z = Product(n, n.TensorAt(1, "mat1"), n.TensorAt(2, "mat2"), DType::kFloat32);
+  const bool by_vector = n.op() == "aten.addmv";
+  Tensor right = n.TensorAt(2, by_vector ? "vec" : "mat2");
+  if (by_vector) right = b.InsertAxis(right, 1);
+  Tensor z = Product(n, n.TensorAt(1, by_vector ? "mat" : "mat1"), right, DType::kFloat32);
+  if (by_vector && !b.failed()) z = b.DropAxis(z, 1);
   if (alpha != 1) z = b.Binary(Fn::kMultiply, z, alpha, DType::kFloat32);
   if (beta == 0) return b.Cast(z, n.dtype());
   const Tensor scaled = beta == 1 ? bias : b.Binary(Fn::kMultiply, bias, beta, DType::kFloat32);
   return b.Binary(Fn::kAdd, z, scaled, n.dtype());
+}
+
+// The p-distance of every row of x1 from every row of x2. Through the differences, not through products,
+// which cancel.
+void LowerDistances(NodeLowering& n) {
+  Builder& b = n.builder();
+  const Tensor x = n.TensorAt(0, "x1"), y = n.TensorAt(1, "x2");
+  const int rank = static_cast<int>(x.view.dims.size());
+  if (rank < 2 || rank != static_cast<int>(y.view.dims.size())) {
+    b.Fail("distances need two sets of rows");
+    return;
+  }
+  const double p = n.NumberOr(2, "p", 2);
+  const DType f32 = DType::kFloat32;
+  const Tensor difference =
+      b.Named("difference").Binary(Fn::kSubtract, b.InsertAxis(x, rank - 1), b.InsertAxis(y, rank - 2), f32);
+  std::vector<bool> reduced(static_cast<size_t>(rank) + 1, false);
+  reduced.back() = true;
+  if (p == 2) {
+    const Tensor squares = b.Named("squares").Unary(Fn::kSquare, difference, f32);
+    n.Yield(b.Unary(Fn::kSqrt, b.Named("sum").Reduce(Fn::kSum, squares, reduced, false, f32), n.dtype()));
+  } else if (p == 1 || std::isinf(p)) {
+    const Tensor sizes = b.Named("sizes").Unary(Fn::kAbs, difference, f32);
+    n.Yield(b.Reduce(p == 1 ? Fn::kSum : Fn::kMax, sizes, reduced, false, n.dtype()));
+  } else {
+    b.Fail(absl::StrCat("distances of order ", p, " are not supported"));
+  }
 }
 
 }  // namespace
@@ -39,8 +73,12 @@ bool LowerMatmul(NodeLowering& n) {
   const absl::string_view op = n.op();
   if (op == "aten.mm" || op == "aten.bmm") {
     n.Yield(Product(n, n.TensorAt(0, "self"), n.TensorAt(1, "mat2"), n.dtype()));
-  } else if (op == "aten.addmm" || op == "aten.baddbmm") {
+  } else if (op == "aten._int_mm") {
+    n.Yield(Product(n, n.TensorAt(0, "self"), n.TensorAt(1, "mat2"), n.dtype()));
+  } else if (op == "aten.addmm" || op == "aten.baddbmm" || op == "aten.addmv") {
     n.Yield(BiasedProduct(n));
+  } else if (op == "aten._cdist_forward") {
+    LowerDistances(n);
   } else {
     return false;
   }

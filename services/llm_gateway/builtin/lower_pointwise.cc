@@ -245,6 +245,61 @@ bool IsInverseOrHyperbolic(absl::string_view op) {
   return kNames->contains(op);
 }
 
+// x with the sign of y.
+Tensor WithSignOf(Builder& b, const Tensor& x, const Tensor& y, DType dtype) {
+  const DType f32 = DType::kFloat32;
+  const Tensor size = b.Named("size").Unary(Fn::kAbs, x, f32);
+  const Tensor negative = b.Named("is_negative").Binary(Fn::kLess, y, 0.0, DType::kBool);
+  return b.Select(negative, b.Named("negated").Unary(Fn::kNegate, size, f32), size, dtype);
+}
+
+// The angle of (x, y): arctan of the smaller over the larger, from the nearer axis.
+Tensor Arctan2(NodeLowering& n, const Tensor& y, const Tensor& x) {
+  Builder& b = n.builder();
+  const DType f32 = DType::kFloat32;
+  const Tensor width = b.Unary(Fn::kAbs, x, f32), height = b.Unary(Fn::kAbs, y, f32);
+  const Tensor larger = b.Binary(Fn::kMaximum, b.Binary(Fn::kMaximum, width, height, f32), 1e-38, f32);
+  const Tensor ratio = b.Binary(Fn::kDivide, b.Binary(Fn::kMinimum, width, height, f32), larger, f32);
+  const Tensor angle = b.Named("angle").Unary(Fn::kArctan, ratio, f32);
+  const Tensor steep = b.Named("is_steep").Binary(Fn::kGreater, height, width, DType::kBool);
+  const Tensor quarter = b.Binary(Fn::kSubtract, Builder::Number(std::numbers::pi / 2, f32), angle, f32);
+  const Tensor first = b.Named("first_quadrant").Select(steep, quarter, angle, f32);
+  const Tensor left = b.Named("is_left").Binary(Fn::kLess, x, 0.0, DType::kBool);
+  const Tensor half = b.Binary(Fn::kSubtract, Builder::Number(std::numbers::pi, f32), first, f32);
+  return WithSignOf(b, b.Named("upper_half").Select(left, half, first, f32), y, n.dtype());
+}
+
+Tensor Hypotenuse(NodeLowering& n, const Tensor& x, const Tensor& y) {
+  Builder& b = n.builder();
+  const DType f32 = DType::kFloat32;
+  const Tensor sum = b.Binary(Fn::kAdd, b.Unary(Fn::kSquare, x, f32), b.Unary(Fn::kSquare, y, f32), f32);
+  return b.Unary(Fn::kSqrt, sum, n.dtype());
+}
+
+// M. Giles, "Approximating the erfinv function" (2010), single precision: a polynomial in w = -log(1 - x*x)
+// for each of two ranges.
+Tensor InverseErf(NodeLowering& n, const Tensor& x) {
+  Builder& b = n.builder();
+  const DType f32 = DType::kFloat32;
+  constexpr double kNear[] = {2.81022636e-08, 3.43273939e-07, -3.5233877e-06, -4.39150654e-06, 0.00021858087,
+                              -0.00125372503, -0.00417768164, 0.246640727,    1.50140941};
+  constexpr double kFar[] = {-0.000200214257, 0.000100950558, 0.00134934322, -0.00367342844, 0.00573950773,
+                             -0.0076224613,   0.00943887047,  1.00167406,    2.83297682};
+  const auto polynomial = [&](const double(&coefficients)[9], const Tensor& w) {
+    Tensor sum = Builder::Number(coefficients[0], f32);
+    for (int i = 1; i < 9; ++i) {
+      sum = b.Binary(Fn::kAdd, b.Binary(Fn::kMultiply, sum, w, f32), coefficients[i], f32);
+    }
+    return sum;
+  };
+  const Tensor rest = b.Binary(Fn::kSubtract, Builder::Number(1, f32), b.Unary(Fn::kSquare, x, f32), f32);
+  const Tensor w = b.Named("w").Unary(Fn::kNegate, b.Unary(Fn::kLog, rest, f32), f32);
+  const Tensor near = polynomial(kNear, b.Binary(Fn::kSubtract, w, 2.5, f32));
+  const Tensor far = polynomial(kFar, b.Binary(Fn::kSubtract, b.Unary(Fn::kSqrt, w, f32), 3.0, f32));
+  const Tensor is_near = b.Named("is_near").Binary(Fn::kLess, w, 5.0, DType::kBool);
+  return b.Binary(Fn::kMultiply, b.Named("factor").Select(is_near, near, far, f32), x, n.dtype());
+}
+
 // To the nearest whole number, halves to even: adding and taking away 1.5 * 2^23 leaves no room for a
 // fraction.
 Tensor RoundedToEven(NodeLowering& n) {
@@ -331,6 +386,14 @@ bool LowerActivation(NodeLowering& n) {
     n.Yield(ScaledLog(n, op == "aten.log2" ? 2 : 10));
   } else if (IsInverseOrHyperbolic(op)) {
     n.Yield(InverseOrHyperbolic(n));
+  } else if (op == "aten.atan2") {
+    n.Yield(Arctan2(n, n.TensorAt(0, "self"), n.TensorAt(1, "other")));
+  } else if (op == "aten.copysign") {
+    n.Yield(WithSignOf(b, n.TensorAt(0, "self"), n.TensorAt(1, "other"), n.dtype()));
+  } else if (op == "aten.hypot") {
+    n.Yield(Hypotenuse(n, n.TensorAt(0, "self"), n.TensorAt(1, "other")));
+  } else if (op == "aten.erfinv") {
+    n.Yield(InverseErf(n, n.TensorAt(0, "self")));
   } else if (op == "aten.erfc") {
     const Tensor erf = b.Unary(Fn::kErf, n.TensorAt(0, "self"), Inner(n));
     n.Yield(b.Binary(Fn::kSubtract, Builder::Number(1, Inner(n)), erf, n.dtype()));
@@ -360,7 +423,11 @@ bool LowerCreation(NodeLowering& n) {
     n.Yield(Filled(n, n.NumberAt(1, "fill_value")));
   } else if (op == "aten.scalar_tensor") {
     n.Yield(Filled(n, n.NumberAt(0, "s")));
-  } else if (op == "aten.zeros" || op == "aten.zeros_like") {
+  } else if (op == "aten.fill") {
+    n.Yield(Filled(n, n.NumberAt(1, "value")));
+  } else if (op == "aten.zeros" || op == "aten.zeros_like" || op == "aten.empty" || op == "aten.empty_like" ||
+             op == "aten.empty_permuted" || op == "aten.new_zeros") {
+    // What is empty has any value; zero is one.
     n.Yield(Filled(n, 0));
   } else if (op == "aten.ones" || op == "aten.ones_like") {
     n.Yield(Filled(n, 1));

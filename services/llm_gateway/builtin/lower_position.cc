@@ -2,6 +2,7 @@
 #include <cmath>
 #include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -83,35 +84,66 @@ void LowerExtremeWithPosition(NodeLowering& n, Fn fn) {
   n.YieldTuple({keep ? extreme : b.DropAxis(extreme, axis), keep ? position : b.DropAxis(position, axis)});
 }
 
-// The `count` largest (smallest) along `axis` in order, by taking the extreme and striking it out.
-void LowerTopK(NodeLowering& n, int64_t count, int axis, bool largest) {
+// Extremes along an axis in order, each with its position.
+struct Extremes {
+  std::vector<Tensor> values, positions;
+};
+
+// The `count` largest (smallest) along `axis`, by taking the extreme and striking it out.
+Extremes TakeExtremes(NodeLowering& n, Tensor x, int64_t count, int axis, bool largest) {
   Builder& b = n.builder();
-  Tensor x = n.TensorAt(0, "self");
+  Extremes found;
+  if (count < 1 || count > kMaxRounds) {
+    b.Fail(absl::StrCat(n.node().op, " of ", count, " elements is not supported, only of 1 to ", kMaxRounds));
+    return found;
+  }
+  const Fn fn = largest ? Fn::kMax : Fn::kMin;
+  const Tensor positions = PositionsAlong(b, x.view.dims, axis);
+  const double infinity = std::numeric_limits<float>::infinity();
+  std::vector<bool> reduced(x.view.dims.size(), false);
+  reduced[axis] = true;
+  for (int64_t round = 0; round < count && !b.failed(); ++round) {
+    const Tensor extreme = b.Named("extreme").Reduce(fn, x, reduced, true, x.dtype);
+    const Tensor position = FirstPosition(n, x, extreme, positions, reduced, x.view.dims[axis], kF32);
+    found.values.push_back(extreme);
+    found.positions.push_back(position);
+    if (round + 1 == count) break;
+    const Tensor taken = b.Named("taken").Binary(Fn::kEqual, positions, position, DType::kBool);
+    x = b.Named("rest").Select(taken, Builder::Number(largest ? -infinity : infinity, x.dtype), x, x.dtype);
+  }
+  return found;
+}
+
+void LowerTopK(NodeLowering& n, int64_t count, int axis, bool largest) {
+  const Tensor x = n.TensorAt(0, "self");
   if (x.view.dims.empty()) {
     n.YieldTuple({x, Builder::Number(0, n.dtype(1))});
     return;
   }
-  if (count < 1 || count > kMaxRounds) {
-    b.Fail(absl::StrCat(n.node().op, " of ", count, " elements is not supported, only of 1 to ", kMaxRounds));
+  const Extremes found = TakeExtremes(n, x, count, axis, largest);
+  if (n.builder().failed()) return;
+  n.YieldTuple({n.builder().Concat(found.values, axis, n.dtype(0)),
+                n.builder().Concat(found.positions, axis, n.dtype(1))});
+}
+
+// The k-th smallest along an axis, or the lower median, and its position: the last of the k smallest.
+void LowerOrderStatistic(NodeLowering& n) {
+  const Tensor x = n.TensorAt(0, "self");
+  const bool median = n.op() == "aten.median";
+  if (x.view.dims.empty()) {
+    n.YieldTuple({x, Builder::Number(0, n.dtype(1))});
     return;
   }
-  const Fn fn = largest ? Fn::kMax : Fn::kMin;
-  const Tensor positions = PositionsAlong(b, x.view.dims, axis);
-  const double struck =
-      largest ? -std::numeric_limits<float>::infinity() : std::numeric_limits<float>::infinity();
-  std::vector<bool> reduced(x.view.dims.size(), false);
-  reduced[axis] = true;
-  std::vector<Tensor> values, indices;
-  for (int64_t round = 0; round < count && !b.failed(); ++round) {
-    const Tensor extreme = b.Named("extreme").Reduce(fn, x, reduced, true, x.dtype);
-    const Tensor position = FirstPosition(n, x, extreme, positions, reduced, x.view.dims[axis], kF32);
-    values.push_back(extreme);
-    indices.push_back(position);
-    if (round + 1 == count) break;
-    const Tensor taken = b.Named("taken").Binary(Fn::kEqual, positions, position, DType::kBool);
-    x = b.Named("rest").Select(taken, Builder::Number(struck, x.dtype), x, x.dtype);
+  const int axis = n.Axis(n.IntOr(median ? 1 : 2, "dim", -1), x.view.dims.size());
+  const int64_t k = median ? (x.view.dims[axis] + 1) / 2 : n.IntOr(1, "k", 1);
+  const Extremes smallest = TakeExtremes(n, x, k, axis, /*largest=*/false);
+  if (n.builder().failed()) return;
+  std::vector<Tensor> results = {n.builder().Cast(smallest.values.back(), n.dtype(0)),
+                                 n.builder().Cast(smallest.positions.back(), n.dtype(1))};
+  if (!n.BoolOr(median ? 2 : 3, "keepdim", false)) {
+    for (Tensor& result : results) result = n.builder().DropAxis(result, axis);
   }
-  n.YieldTuple({b.Concat(values, axis, n.dtype(0)), b.Concat(indices, axis, n.dtype(1))});
+  n.YieldTuple(std::move(results));
 }
 
 // out[…, j, …] = x[…, index[…, j, …], …] as the sum over all candidates that the index names.
@@ -198,6 +230,8 @@ bool LowerPosition(NodeLowering& n) {
     const Tensor x = n.TensorAt(0, "self");
     const int axis = n.Axis(n.IntOr(1, "dim", -1), x.view.dims.size());
     LowerTopK(n, x.view.dims.empty() ? 1 : x.view.dims[axis], axis, n.BoolOr(2, "descending", false));
+  } else if (op == "aten.kthvalue" || (op == "aten.median" && n.overload() == "dim")) {
+    LowerOrderStatistic(n);
   } else if (op == "aten.tril" || op == "aten.triu") {
     LowerTriangle(n, op == "aten.tril");
   } else if (op == "aten.gather") {

@@ -102,6 +102,11 @@ Tensor VectorNorm(NodeLowering& n) {
   if (std::isinf(order)) {
     return SpreadReduce(b, order > 0 ? Fn::kMax : Fn::kMin, magnitude, reduced, keep, n.dtype());
   }
+  if (order == 0) {
+    const Tensor present = b.Named("is_present").Binary(Fn::kNotEqual, x, 0.0, DType::kBool);
+    return SpreadReduce(b, Fn::kSum, b.Named("counted").Unary(Fn::kCopy, present, f32), reduced, keep,
+                        n.dtype());
+  }
   if (order > 0) {
     const Tensor power = b.Binary(Fn::kPower, magnitude, order, f32);
     return b.Binary(Fn::kPower, SpreadReduce(b, Fn::kSum, power, reduced, keep, f32), 1 / order, n.dtype());

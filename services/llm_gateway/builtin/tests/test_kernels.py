@@ -128,6 +128,8 @@ ELEMENTWISE = {
     "hyperbolic": lambda x: torch.sinh(x) + torch.asinh(x) + torch.acosh(x.abs() + 1.5) + torch.atanh(x / 9),
     "round": lambda x: torch.round(x * 4) + torch.frac(x) + torch.erfc(x) + torch.addcmul(x, x, x, value=2),
     "bits": lambda x: ((x * 9).int() & 6) | ((x * 5).int() ^ 3) | ((x.abs() * 3).int() << 2) | ~x.int(),
+    "angles": lambda x: torch.atan2(x, x.flip(-1) - 0.3) + torch.hypot(x, x + 1) + torch.copysign(x + 1, -x),
+    "inverse_erf": lambda x: torch.erfinv(torch.tanh(x * 2)) + torch.zeros_like(x).fill_(3),
     "triangles": lambda x: torch.tril(x) + torch.triu(x, 1) * 2 + torch.arange(1, x.shape[-1] + 1),
 }
 SHAPES = [(130, 48), (2, 3, 8, 10), (3, 131, 6)]
@@ -165,6 +167,8 @@ REDUCTIONS = {
     "argmax": lambda x: x.argmax(-1) + x.argmin(0).sum() + x.argmax(),
     "extremes_with_positions": lambda x: (*x.max(-1), *x.min(1, keepdim=True)),
     "topk": lambda x: torch.topk(x, 3, dim=-1),
+    "order_statistics": lambda x: (*torch.kthvalue(x, 3, -1), *torch.median(x, 1, keepdim=True)),
+    "counted": lambda x: torch.linalg.vector_norm(x.relu(), ord=0, dim=-1),
     "cumulative": lambda x: x.cumsum(-1) + (x * 0.2 + 1).cumprod(1) + x.cumsum(0),
     "running_extremes": lambda x: (*torch.cummax(x, -1), torch.cummin(x, 0)[0], torch.logcumsumexp(x, 1)),
     "two_softmaxes": lambda x: F.softmax(F.softmax(x * 3, 1), -1),
@@ -221,6 +225,28 @@ class CrossEntropy(nn.Module):
 class IntegerProduct(nn.Module):
     def forward(self, a, b):
         return torch.mm(a.int(), b.int()) + 1
+
+
+class Distances(nn.Module):
+    def forward(self, a, b):
+        return torch.cdist(a, b), torch.cdist(a, b, p=1), torch.cdist(a, b, p=float("inf"))
+
+
+class AddedProduct(nn.Module):
+    def forward(self, a, b, c):
+        return torch.addmv(c, a, b, beta=0.5, alpha=2)
+
+
+class ByteProduct(nn.Module):
+    def forward(self, a, b):
+        return torch._int_mm(a, b)
+
+
+def test_products_by_other_names(writer: harness.Writer) -> None:
+    check(writer, Distances(), torch.randn(20, 30), torch.randn(25, 30))
+    check(writer, AddedProduct(), torch.randn(40, 30), torch.randn(30), torch.randn(40))
+    a, b = (torch.randint(-100, 100, shape, dtype=torch.int8) for shape in ((40, 152), (152, 64)))
+    check(writer, ByteProduct(), a, b)
 
 
 def test_labels_pick_their_class(writer: harness.Writer) -> None:
