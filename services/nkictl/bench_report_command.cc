@@ -1,18 +1,28 @@
 // nkictl bench report: what a report's text and figures are, and that files appear whole or not at all.
 #include <stdlib.h>
 
+#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <filesystem>
+#include <memory>
 
 #include "absl/strings/str_cat.h"
 #include "services/nkictl/bench.h"
 #include "services/nkictl/bench_figures.h"
 #include "services/nkictl/bench_report.h"
+#include "services/nkictl/whole_file.h"
 
 namespace nkiagent::nkictl {
 namespace {
 
 namespace fs = std::filesystem;
+
+struct BenchReportFlags {
+  std::vector<std::string> runs;  // ids, names, exported files
+  std::string folder;             // empty: print instead of writing files
+  bool figures = true;
+  bool partial = false;  // runs that have not finished as well
+};
 
 // Writes all files into a folder beside the wanted one, then moves them there one by one.
 absl::Status WriteFiles(const BenchReportFlags& flags, const Report& report,
@@ -46,8 +56,7 @@ absl::Status WriteFiles(const BenchReportFlags& flags, const Report& report,
   return status;
 }
 
-}  // namespace
-
+// Markdown on stdout, JSON with --json; with a folder report.md, report.json, rows.csv and figures.
 int BenchReport(const Environment& environment, const BenchReportFlags& flags) {
   absl::StatusOr<std::vector<RunData>> runs =
       LoadRuns(environment, flags.runs, /*with_kernels=*/false, /*check=*/true);
@@ -67,6 +76,20 @@ int BenchReport(const Environment& environment, const BenchReportFlags& flags) {
            flags.figures ? " and figures" : "");
   }
   return kExitPass;
+}
+
+}  // namespace
+
+void AddBenchReport(CLI::App* bench, Verb* verb) {
+  auto flags = std::make_shared<BenchReportFlags>();
+  CLI::App* report = bench->add_subcommand("report", "Report on finished runs and compare them");
+  report->add_option("RUN", flags->runs, "Names, ids or exported files")->required();
+  report->add_option(
+      "-o,--output", flags->folder,
+      "Folder for report.md, report.json, rows.csv and figures; without, the report is printed");
+  report->add_flag("!--no-figures", flags->figures, "Draw no figures");
+  report->add_flag("--partial", flags->partial, "Runs that have not finished, too");
+  report->callback([=] { *verb = [=](const Environment& e) { return BenchReport(e, *flags); }; });
 }
 
 }  // namespace nkiagent::nkictl

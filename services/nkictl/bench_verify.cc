@@ -1,7 +1,9 @@
 // nkictl bench verify: are the rows of a run what its orchestrator signed, and do they come out again?
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
+#include <memory>
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <numeric>
@@ -19,6 +21,15 @@ namespace nkiagent::nkictl {
 namespace {
 
 using orchestrator::v1::ResultRecord;
+
+struct BenchVerifyFlags {
+  std::string run;
+  int sample = -1;  // rows to compile and run again; -1: all
+  uint64_t seed = 0;
+  std::string public_key;
+  bool signatures_only = false;
+  int jobs = 0;
+};
 
 // What came of one row's repetition.
 struct Repetition {
@@ -175,8 +186,7 @@ Outcome RepeatAll(const Environment& environment, const RunData& data, const std
   return outcome;
 }
 
-}  // namespace
-
+// 0 when every signature holds and every row that was repeated came out as recorded.
 int BenchVerify(const Environment& environment, const BenchVerifyFlags& flags) {
   absl::StatusOr<std::vector<RunData>> runs =
       LoadRuns(environment, {flags.run}, /*with_kernels=*/true, /*check=*/false);
@@ -223,6 +233,23 @@ int BenchVerify(const Environment& environment, const BenchVerifyFlags& flags) {
     printf("signatures hold; %d rows repeated, %zu differ\n", outcome.repeated, outcome.findings.size());
   }
   return good ? kExitPass : kExitFail;
+}
+
+}  // namespace
+
+void AddBenchVerify(CLI::App* bench, Verb* verb) {
+  auto flags = std::make_shared<BenchVerifyFlags>();
+  CLI::App* verify = bench->add_subcommand(
+      "verify", "Check a run's signatures, and compile and run its kernels again with the recorded seeds");
+  verify->add_option("RUN", flags->run, "A name, an id or an exported file")->required();
+  verify->add_option("--sample", flags->sample, "Repeat only so many rows, chosen at random")
+      ->check(CLI::Range(0, 1000000));
+  verify->add_option("--sample-seed", flags->seed, "Seed of that choice");
+  verify->add_option("--public-key", flags->public_key,
+                     "The key to trust, 64 hex digits; the run's own by default");
+  verify->add_flag("--signatures-only", flags->signatures_only, "Repeat nothing");
+  verify->add_option("--jobs", flags->jobs, "Rows at once; 0: as many as cores")->check(CLI::Range(0, 64));
+  verify->callback([=] { *verb = [=](const Environment& e) { return BenchVerify(e, *flags); }; });
 }
 
 }  // namespace nkiagent::nkictl

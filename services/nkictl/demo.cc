@@ -1,7 +1,9 @@
 // nkictl demo: real modules of three ranks through the whole loop, with a table at the end.
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
+#include <memory>
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -24,6 +26,13 @@ namespace {
 
 using orchestrator::v1::Session;
 using orchestrator::v1::SessionEvent;
+
+struct DemoFlags {
+  std::string model = "builtin";
+  int jobs = 0;                    // sessions at once; 0: as many as there are cores, at most 8
+  std::vector<std::string> tasks;  // names; none means all
+  bool list = false;
+};
 
 struct DemoTask {
   std::string name;
@@ -57,9 +66,7 @@ std::string RepairedAfter(const DemoResult& result) {
   return distinct.empty() ? "-" : absl::StrJoin(distinct, ", ");
 }
 
-bool HasPassed(const DemoResult& result) {
-  return result.status.ok() && result.session.state() == orchestrator::v1::SESSION_STATE_PASSED;
-}
+bool Passed(const DemoResult& result) { return result.status.ok() && HasPassed(result.session); }
 
 class DemoRun {
  public:
@@ -131,7 +138,7 @@ class DemoRun {
                      session.turns_used() == 1 ? " turn, " : " turns, ", Seconds(result.wall_s));
     if (session.has_best())
       absl::StrAppend(&line, ", estimate ", Microseconds(session.best().estimate().total_us()));
-    if (!HasPassed(result)) absl::StrAppend(&line, ": ", session.message());
+    if (!Passed(result)) absl::StrAppend(&line, ": ", session.message());
     return absl::StrCat(line, "\n");
   }
 
@@ -161,7 +168,7 @@ nlohmann::json ToJson(const DemoResult& result) {
                          {"session_id", result.session.id()}};
   if (result.session.has_best()) task["latency_us"] = result.session.best().estimate().total_us();
   if (!result.status.ok()) task["message"] = std::string(result.status.message());
-  if (result.status.ok() && !HasPassed(result)) task["message"] = result.session.message();
+  if (result.status.ok() && !Passed(result)) task["message"] = result.session.message();
   return task;
 }
 
@@ -174,8 +181,8 @@ int Report(const Environment& environment, const DemoFlags& flags, const std::ve
   std::vector<std::vector<std::string>> rows;
   nlohmann::json tasks = nlohmann::json::array();
   for (const DemoResult& result : results) {
-    passed += HasPassed(result) ? 1 : 0;
-    repaired += HasPassed(result) && !result.troubles.empty() ? 1 : 0;
+    passed += Passed(result) ? 1 : 0;
+    repaired += Passed(result) && !result.troubles.empty() ? 1 : 0;
     if (const int rank = HighestRank(result.session.facts()); rank > 0) ranks.insert(rank);
     usage.set_cost_micro_usd(usage.cost_micro_usd() + result.session.usage().cost_micro_usd());
     rows.push_back({result.name, Ranks(result.session.facts()),
@@ -201,8 +208,6 @@ int Report(const Environment& environment, const DemoFlags& flags, const std::ve
   }
   return all ? kExitPass : kExitFail;
 }
-
-}  // namespace
 
 int Demo(const Environment& environment, const DemoFlags& flags) {
   std::vector<DemoTask> tasks = DemoTasks(flags.tasks);
@@ -236,6 +241,19 @@ int Demo(const Environment& environment, const DemoFlags& flags) {
     return kExitFail;
   }
   return exit_code;
+}
+
+}  // namespace
+
+void AddDemo(CLI::App* app, Verb* verb) {
+  auto flags = std::make_shared<DemoFlags>();
+  CLI::App* demo = app->add_subcommand("demo", "Run the built-in modules through the whole loop");
+  demo->add_option("--model", flags->model, "Model, by the name that llm-gateway knows")
+      ->capture_default_str();
+  demo->add_option("--jobs", flags->jobs, "Sessions at once; 0: as many as cores")->check(CLI::Range(0, 64));
+  demo->add_option("--task", flags->tasks, "Only these tasks");
+  demo->add_flag("--list", flags->list, "List the tasks");
+  demo->callback([=] { *verb = [=](const Environment& e) { return Demo(e, *flags); }; });
 }
 
 }  // namespace nkiagent::nkictl

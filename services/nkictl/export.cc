@@ -1,8 +1,8 @@
 // nkictl export: sessions as training episodes, a JSON object a line (services/orchestrator/episode.h).
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
-#include <filesystem>
-#include <fstream>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -10,12 +10,22 @@
 #include "absl/strings/str_cat.h"
 #include "services/nkictl/commands.h"
 #include "services/nkictl/connection.h"
+#include "services/nkictl/whole_file.h"
 #include "services/orchestrator/episode.h"
 
 namespace nkiagent::nkictl {
 namespace {
 
 using orchestrator::v1::SessionEvent;
+
+struct ExportFlags {
+  std::vector<std::string> sessions;  // none: those that the filters name
+  std::string model;
+  std::string run;
+  bool passed_only = false;
+  int limit = 1000;
+  std::string output;  // empty: stdout
+};
 
 absl::StatusOr<std::string> Episode(Client& client, const std::string& session_id) {
   std::vector<SessionEvent> events;
@@ -57,36 +67,6 @@ absl::StatusOr<std::vector<std::string>> Find(Client& client, const ExportFlags&
   return ids;
 }
 
-// Writes to a file beside the wanted one, which appears only when it is whole.
-class Output {
- public:
-  explicit Output(std::string path) : path_(std::move(path)) {
-    if (!path_.empty()) file_.open(path_ + ".part", std::ios::binary | std::ios::trunc);
-  }
-  void Line(const std::string& line) {
-    if (path_.empty()) {
-      fputs(absl::StrCat(line, "\n").c_str(), stdout);
-    } else {
-      file_ << line << '\n';
-    }
-  }
-  absl::Status Close() {
-    if (path_.empty())
-      return fflush(stdout) == 0 ? absl::OkStatus() : absl::UnavailableError("can't write to stdout");
-    file_.close();
-    std::error_code error;
-    if (file_) std::filesystem::rename(path_ + ".part", path_, error);
-    if (!file_ || error) return absl::UnavailableError(absl::StrCat("can't write ", path_));
-    return absl::OkStatus();
-  }
-
- private:
-  const std::string path_;
-  std::ofstream file_;
-};
-
-}  // namespace
-
 int Export(const Environment& environment, const ExportFlags& flags) {
   absl::StatusOr<Connection> connection = Connect(environment, /*local=*/false);
   if (!connection.ok()) return Fail(environment, connection.status());
@@ -96,15 +76,43 @@ int Export(const Environment& environment, const ExportFlags& flags) {
     if (!found.ok()) return Fail(environment, found.status());
     ids = *std::move(found);
   }
-  Output output(flags.output);
-  for (const std::string& id : ids) {
-    const absl::StatusOr<std::string> episode = Episode(*connection->client, id);
-    if (!episode.ok()) return Fail(environment, episode.status());
-    output.Line(*episode);
+  // Without a file, episodes go to stdout as they come.
+  std::optional<WholeFile> file;
+  if (!flags.output.empty()) file.emplace(flags.output);
+  absl::Status status = file.has_value() ? file->Open() : absl::OkStatus();
+  for (auto id = ids.begin(); id != ids.end() && status.ok(); ++id) {
+    absl::StatusOr<std::string> episode = Episode(*connection->client, *id);
+    status = episode.status();
+    if (!status.ok()) break;
+    episode->push_back('\n');
+    if (file.has_value()) {
+      status = file->Write(*episode);
+    } else if (fwrite(episode->data(), 1, episode->size(), stdout) != episode->size()) {
+      status = absl::UnavailableError("can't write to stdout");
+    }
   }
-  if (const absl::Status written = output.Close(); !written.ok()) return Fail(environment, written);
+  if (status.ok() && file.has_value()) status = file->Commit();
+  if (status.ok() && fflush(stdout) != 0) status = absl::UnavailableError("can't write to stdout");
+  if (!status.ok()) return Fail(environment, status);
   fprintf(stderr, "%zu %s\n", ids.size(), ids.size() == 1 ? "episode" : "episodes");
   return kExitPass;
+}
+
+}  // namespace
+
+void AddExport(CLI::App* app, Verb* verb) {
+  auto flags = std::make_shared<ExportFlags>();
+  CLI::App* command =
+      app->add_subcommand("export", "Write sessions as training episodes, JSON lines in chat format");
+  command->add_option("SESSION", flags->sessions, "Their ids; none: the newest that the filters name");
+  command->add_option("--model", flags->model, "Only sessions of this model");
+  command->add_option("--run", flags->run, "Only sessions of this benchmark run");
+  command->add_flag("--passed", flags->passed_only, "Only sessions with a verified kernel");
+  command->add_option("--limit", flags->limit, "Most sessions")
+      ->check(CLI::Range(1, 1000000))
+      ->capture_default_str();
+  command->add_option("-o,--output", flags->output, "File to write; stdout by default");
+  command->callback([=] { *verb = [=](const Environment& e) { return Export(e, *flags); }; });
 }
 
 }  // namespace nkiagent::nkictl

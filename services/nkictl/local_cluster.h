@@ -14,6 +14,7 @@
 #include <memory>
 #include <stop_token>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -43,6 +44,9 @@ struct ClusterOptions {
   std::array<bool, 4> enabled = {true, true, true, true};
   // More flags by service, in the same order.
   std::array<std::vector<std::string>, 4> flags;
+  void AddFlag(Service service, std::string flag) {
+    flags[static_cast<size_t>(service)].push_back(std::move(flag));
+  }
   // Longest wait for each service to serve. A warm parent imports torch first: seconds, or minutes on a busy
   // machine.
   absl::Duration start_timeout = absl::Seconds(180);

@@ -7,6 +7,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 
 #include "services/nkictl/client.h"
 #include "services/nkictl/interrupt.h"
@@ -14,6 +15,7 @@
 #include "services/nkictl/profile.h"
 #include "services/nkictl/progress.h"
 #include "services/nkictl/text.h"
+#include "services/nkictl/whole_file.h"
 
 namespace nkiagent::nkictl {
 namespace {
@@ -41,6 +43,11 @@ class FileTest : public testing::Test {
     const std::string path = folder_ + "/" + name;
     std::ofstream(path, std::ios::binary) << text;
     return path;
+  }
+
+  static std::string Read(const std::string& path) {
+    std::ifstream file(path, std::ios::binary);
+    return {std::istreambuf_iterator<char>(file), {}};
   }
 
   std::string folder_;
@@ -163,6 +170,29 @@ TEST_F(FileTest, TaskFilesAreReadAndChecked) {
   for (const char* bad : {"\xff", "a\xc3", "\xc0\x80", "\xed\xa0\x80", "\xf8\x88\x80\x80\x80", "\xe2\x82"}) {
     EXPECT_THAT(std::string(ReadTaskFile(Write("bad.py", bad)).status().message()), HasSubstr("not UTF-8"));
   }
+}
+
+TEST_F(FileTest, WholeFilesAppearAtTheEndOrNotAtAll) {
+  const std::string path = Write("kernel.py", "old");
+  {
+    WholeFile abandoned(path);
+    ASSERT_TRUE(abandoned.Open().ok());
+    ASSERT_TRUE(abandoned.Write("half").ok());
+  }
+  EXPECT_EQ(Read(path), "old");
+  // A link goes on leading to its file.
+  std::filesystem::create_symlink(path, folder_ + "/link");
+  ASSERT_TRUE(WriteWhole(folder_ + "/link", "new").ok());
+  EXPECT_EQ(Read(path), "new");
+  EXPECT_TRUE(std::filesystem::is_symlink(folder_ + "/link"));
+  // What is no regular file is not replaced by one.
+  EXPECT_TRUE(WriteWhole("/dev/null", "gone").ok());
+  EXPECT_TRUE(std::filesystem::is_character_file("/dev/null"));
+  EXPECT_THAT(std::string(WriteWhole(folder_, "text").message()), HasSubstr("can't write " + folder_));
+  EXPECT_EQ(WriteWhole(folder_ + "/none/file", "text").message(),
+            "can't write " + folder_ + "/none/file: No such file or directory");
+  const auto left = std::filesystem::directory_iterator(folder_);
+  EXPECT_EQ(std::distance(begin(left), end(left)), 2);
 }
 
 TEST_F(FileTest, ClusterNamesTheMissingBinary) {

@@ -1,8 +1,10 @@
+// nkictl profile: what one kernel costs on the hardware, by the timing model, with the engine timeline as a
+// file.
 #include "services/nkictl/profile.h"
 
+#include <CLI/CLI.hpp>
 #include <cmath>
 #include <cstdio>
-#include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -21,14 +23,29 @@
 #include "nkiagent/compile/v1/compile_service.grpc.pb.h"
 #include "nkiagent/verify/v1/verify_service.grpc.pb.h"
 #include "services/nkictl/client.h"
+#include "services/nkictl/commands.h"
 #include "services/nkictl/connection.h"
 #include "services/nkictl/text.h"
+#include "services/nkictl/whole_file.h"
 #include "services/orchestrator/tool_results.h"
 
 namespace nkiagent::nkictl {
 namespace {
 
 using common::v1::LatencyEstimate;
+
+struct ProfileFlags {
+  std::string file;                    // the kernel's Python
+  std::string entry;                   // its @nki.jit function; empty: nki_kernel
+  std::vector<std::string> arguments;  // ParseArgument
+  std::string task;                    // a KernelBench-style file that says the arguments instead
+  std::vector<std::string> constants;  // NAME=LITERAL
+  std::vector<int> grid;
+  std::string trace;  // where the timeline goes; empty: nowhere
+  int max_slices = 0;
+  std::string compile_server;  // empty: local services
+  std::string verify_server;   // for `task`
+};
 
 // Deadlines of the calls, as the contract suggests.
 constexpr absl::Duration kCompileTimeout = absl::Seconds(120);
@@ -252,6 +269,9 @@ std::string DescribeProfile(const compile::v1::CompileResult& result) {
   return text;
 }
 
+namespace {
+
+// 0: the kernel compiles. 1: it does not (the findings are printed), or something failed.
 int Profile(const Environment& environment, const ProfileFlags& flags) {
   absl::StatusOr<compile::v1::CompileResponse> response = Compile(environment, flags);
   if (!response.ok()) return Fail(environment, response.status());
@@ -259,14 +279,12 @@ int Profile(const Environment& environment, const ProfileFlags& flags) {
   const bool compiled = result.outcome() == compile::v1::COMPILE_OUTCOME_COMPILED;
   const bool trace = compiled && !flags.trace.empty();
   if (trace) {
-    std::ofstream file(flags.trace, std::ios::binary | std::ios::trunc);
-    file << response->timeline();
-    file.close();
-    if (!file) return Fail(environment, absl::UnavailableError(absl::StrCat("can't write ", flags.trace)));
+    if (absl::Status written = WriteWhole(flags.trace, response->timeline()); !written.ok())
+      return Fail(environment, written);
   }
   std::string text;
   if (environment.json) {
-    nlohmann::json document = {{"result", nlohmann::json::parse(Json(result), nullptr, false)}};
+    nlohmann::json document = {{"result", JsonValue(result)}};
     if (trace) document["trace_file"] = flags.trace;
     text = absl::StrCat(document.dump(), "\n");
   } else if (compiled) {
@@ -277,6 +295,40 @@ int Profile(const Environment& environment, const ProfileFlags& flags) {
   }
   std::fputs(text.c_str(), stdout);
   return compiled ? kExitPass : kExitFail;
+}
+
+}  // namespace
+
+void AddProfile(CLI::App* app, Verb* verb) {
+  auto flags = std::make_shared<ProfileFlags>();
+  CLI::App* profile = app->add_subcommand("profile", "Estimate what a kernel costs, without a device");
+  profile->add_option("KERNEL", flags->file, "Python file with the @nki.jit function")->required();
+  auto* arguments =
+      profile
+          ->add_option("-a,--arg", flags->arguments,
+                       "Its tensor arguments in order, each as float32[128,512] or x:bfloat16[64]")
+          ->allow_extra_args(false)
+          // Brackets would mean a list to the parser.
+          ->delimiter('\0');
+  profile->add_option("--task", flags->task, "Take the arguments from this KernelBench-style file")
+      ->excludes(arguments);
+  profile->add_option("--entry", flags->entry, "Name of the function; nki_kernel by default");
+  profile->add_option("--constant", flags->constants, "Keyword argument of the kernel, NAME=LITERAL")
+      ->allow_extra_args(false);
+  profile->add_option("--grid", flags->grid, "Extents of the SPMD launch grid, as 2,4")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 65536));
+  profile->add_option("--trace", flags->trace,
+                      "Write the engine timeline here, for ui.perfetto.dev or chrome://tracing");
+  profile
+      ->add_option("--max-slices", flags->max_slices,
+                   "Most instruction executions that the timeline shows; 0: 10000")
+      ->check(CLI::Range(0, 50000));
+  profile->add_option("--compile-server", flags->compile_server,
+                      "A running compile-service, host:port; a local one by default");
+  profile->add_option("--verify-server", flags->verify_server,
+                      "A running verify-service, for --task; a local one by default");
+  profile->callback([=] { *verb = [=](const Environment& e) { return Profile(e, *flags); }; });
 }
 
 }  // namespace nkiagent::nkictl

@@ -118,6 +118,8 @@ std::string Trouble(const SessionEvent& event) {
   return "";
 }
 
+bool HasPassed(const Session& session) { return session.state() == orchestrator::v1::SESSION_STATE_PASSED; }
+
 std::string VerdictWord(const Session& session) {
   switch (session.state()) {
     case orchestrator::v1::SESSION_STATE_PASSED:

@@ -22,6 +22,8 @@ std::string Trouble(const orchestrator::v1::SessionEvent& event);
 // The end of a session as names and values, for Facts(): verdict, latency, turns, tokens, cost.
 std::vector<std::pair<std::string, std::string>> ResultFacts(const orchestrator::v1::Session& session);
 
+bool HasPassed(const orchestrator::v1::Session& session);
+
 // "PASS", "FAIL", "ERROR", "CANCELLED", or the state of a session that has not ended.
 std::string VerdictWord(const orchestrator::v1::Session& session);
 

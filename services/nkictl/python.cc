@@ -1,10 +1,13 @@
+// nkictl python, bench lint and bench mutation: this process becomes Python.
 #include <unistd.h>
 
+#include <CLI/CLI.hpp>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <vector>
@@ -42,15 +45,15 @@ int RunPython(const std::vector<std::string>& arguments, const std::string& more
   return kExitFail;
 }
 
-}  // namespace
+// The module of the benchmark's Python package behind `bench NAME`; null if that is no such verb.
+const char* BenchModuleOf(const std::string& name) {
+  if (name == "lint") return "nkiagent_bench.lint";
+  if (name == "mutation") return "nkiagent_bench.mutation.score";
+  return nullptr;
+}
 
-int Python(const std::vector<std::string>& arguments) { return RunPython(arguments, ""); }
-
-bool IsBenchModule(const std::string& name) { return name == "lint" || name == "mutation"; }
-
-int BenchModule(const std::string& name, const std::vector<std::string>& arguments) {
-  std::vector<std::string> all = {"-m",
-                                  name == "lint" ? "nkiagent_bench.lint" : "nkiagent_bench.mutation.score"};
+int RunBenchModule(const char* module, const std::vector<std::string>& arguments) {
+  std::vector<std::string> all = {"-m", module};
   all.insert(all.end(), arguments.begin(), arguments.end());
   // The build's folder, where the services lie: this program is services/nkictl/nkictl in it.
   std::error_code error;
@@ -59,6 +62,36 @@ int BenchModule(const std::string& name, const std::vector<std::string>& argumen
   // Tasks are small; threads that spin while they wait would only slow them down.
   setenv("OMP_NUM_THREADS", "1", 0);
   return RunPython(all, NKIAGENT_BENCH_DIR);
+}
+
+// A verb that main() has seen to where it comes first.
+CLI::App* AddForHelp(CLI::App* app, const std::string& name, const std::string& first,
+                     const std::string& description) {
+  return app->add_subcommand(name, description)->fallthrough(false)->prefix_command()->callback([=] {
+    throw CLI::ValidationError(name, absl::StrCat("must be the ", first, " argument"));
+  });
+}
+
+}  // namespace
+
+void AddPython(CLI::App* app) {
+  AddForHelp(app, "python", "first",
+             "Run a Python script whose neuronxcc.nki is ours: python SCRIPT [ARGUMENT...]");
+}
+
+void AddBenchModules(CLI::App* bench) {
+  AddForHelp(bench, "lint", "second", "Prove that the tasks of a suite can fail: bench lint [SUITE]");
+  AddForHelp(bench, "mutation", "second",
+             "Does verification catch injected bugs? bench mutation [--tasks N]");
+}
+
+std::optional<int> RunAsPython(const std::vector<std::string>& arguments) {
+  if (!arguments.empty() && arguments[0] == "python")
+    return RunPython(std::vector<std::string>(arguments.begin() + 1, arguments.end()), "");
+  if (arguments.size() < 2 || arguments[0] != "bench") return std::nullopt;
+  const char* const module = BenchModuleOf(arguments[1]);
+  if (module == nullptr) return std::nullopt;
+  return RunBenchModule(module, std::vector<std::string>(arguments.begin() + 2, arguments.end()));
 }
 
 }  // namespace nkiagent::nkictl

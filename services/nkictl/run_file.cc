@@ -47,10 +47,6 @@ bool Member(const nlohmann::json& document, const char* key, google::protobuf::M
   return member != document.end() && FromJson(member->dump(), message);
 }
 
-nlohmann::json ToJson(const google::protobuf::Message& message) {
-  return nlohmann::json::parse(Json(message), nullptr, false);
-}
-
 // Collects findings about one run.
 class Checker {
  public:
@@ -185,14 +181,14 @@ absl::StatusOr<RunData> FetchRun(Client& client, const std::string& id_or_name, 
 std::string RunFileText(const RunData& data) {
   nlohmann::ordered_json document;
   document["format"] = kFileFormat;
-  document["run"] = ToJson(data.run);
-  document["manifest"] = ToJson(data.manifest);
+  document["run"] = JsonValue(data.run);
+  document["manifest"] = JsonValue(data.manifest);
   document["rows"] = nlohmann::json::array();
   for (const RunRowData& row : data.rows) {
     nlohmann::ordered_json entry;
     entry["record"] = row.signed_text.text();
     entry["signature"] = row.signed_text.signature();
-    if (!row.kernel.source().empty()) entry["kernel"] = ToJson(row.kernel);
+    if (!row.kernel.source().empty()) entry["kernel"] = JsonValue(row.kernel);
     document["rows"].push_back(std::move(entry));
   }
   return absl::StrCat(document.dump(1, ' ', false, nlohmann::json::error_handler_t::replace), "\n");
@@ -245,17 +241,6 @@ absl::StatusOr<RunData> ReadRunFile(const std::string& path) {
 
 std::vector<std::string> CheckRun(const RunData& data, const std::string& public_key) {
   return Checker(data, public_key).Check();
-}
-
-absl::Status WriteWhole(const std::string& path, const std::string& text) {
-  const std::string temporary = absl::StrCat(path, ".", getpid(), ".part");
-  std::ofstream file(temporary, std::ios::binary | std::ios::trunc);
-  file << text;
-  file.close();
-  if (file && rename(temporary.c_str(), path.c_str()) == 0) return absl::OkStatus();
-  const int error = errno;
-  unlink(temporary.c_str());
-  return absl::UnavailableError(absl::StrCat("can't write ", path, ": ", strerror(error)));
 }
 
 }  // namespace nkiagent::nkictl

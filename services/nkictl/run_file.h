@@ -53,9 +53,6 @@ absl::StatusOr<RunData> ReadRunFile(const std::string& path);
 // means the run's own.
 std::vector<std::string> CheckRun(const RunData& data, const std::string& public_key);
 
-// Writes a file as a whole or not at all. UNAVAILABLE.
-absl::Status WriteWhole(const std::string& path, const std::string& text);
-
 }  // namespace nkiagent::nkictl
 
 #endif  // SERVICES_NKICTL_RUN_FILE_H_

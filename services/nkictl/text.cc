@@ -3,6 +3,8 @@
 #include <google/protobuf/util/json_util.h>
 
 #include <algorithm>
+#include <cstdio>
+#include <nlohmann/json.hpp>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
@@ -95,6 +97,15 @@ std::string Json(const google::protobuf::Message& message) {
   // Our own messages always print: they hold valid UTF-8 and no Any.
   if (!google::protobuf::util::MessageToJsonString(message, &json, options).ok()) return "{}";
   return json;
+}
+
+nlohmann::json JsonValue(const google::protobuf::Message& message) {
+  return nlohmann::json::parse(Json(message), nullptr, false);
+}
+
+void Print(const std::string& text) {
+  fputs(text.c_str(), stdout);
+  fflush(stdout);
 }
 
 }  // namespace nkiagent::nkictl

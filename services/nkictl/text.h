@@ -1,8 +1,9 @@
-// Plain text for people: tables and numbers. Pure functions.
+// Plain text for people: tables and numbers. Pure functions, but for Print().
 #ifndef SERVICES_NKICTL_TEXT_H_
 #define SERVICES_NKICTL_TEXT_H_
 
 #include <cstdint>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
@@ -37,6 +38,11 @@ std::string EnumText(const std::string& name, const std::string& prefix);
 
 // A message as one line of JSON, fields named as in the contract.
 std::string Json(const google::protobuf::Message& message);
+// The same as a value.
+nlohmann::json JsonValue(const google::protobuf::Message& message);
+
+// Writes to stdout at once.
+void Print(const std::string& text);
 
 }  // namespace nkiagent::nkictl
 

@@ -1,15 +1,22 @@
-#include "services/nkictl/verify_kernel.h"
-
+// nkictl verify: is this kernel right for this module? No orchestrator and no model; a compile-service and a
+// verify-service of its own.
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
 #include <fstream>
 #include <iostream>
+#include <memory>
 #include <mutex>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
 #include <thread>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "services/nkictl/client.h"
+#include "services/nkictl/commands.h"
 #include "services/nkictl/connection.h"
 #include "services/orchestrator/backends.h"
 #include "services/orchestrator/tool_results.h"
@@ -18,6 +25,20 @@ namespace nkiagent::nkictl {
 namespace {
 
 using nlohmann::json;
+
+struct VerifyKernelFlags {
+  std::string task;    // KernelBench-style file
+  std::string kernel;  // file with the kernel
+  // Instead of both: a file with one JSON object a line, of the keys id, task, kernel (paths) or
+  // kernel_source, atol, rtol, trials, seeds, rigor; "-" is standard input. Answers are JSON lines too.
+  std::string batch;
+  double atol = -1;  // below zero: verify-service's own
+  double rtol = -1;
+  int trials = 0;
+  std::vector<uint64_t> seeds;
+  uint64_t weight_seed = 0;
+  std::string rigor = "standard";
+};
 
 // Longest wait for everything about one kernel.
 constexpr absl::Duration kPatience = absl::Minutes(5);
@@ -202,6 +223,12 @@ int RunOne(const Environment& environment, orchestrator::Backends& backends, con
 }
 
 int WithServices(const Environment& environment, const VerifyKernelFlags& flags, const Job& job) {
+  std::ifstream batch;
+  if (!flags.batch.empty() && flags.batch != "-") {
+    batch.open(flags.batch);
+    if (!batch.is_open())
+      return Fail(environment, absl::NotFoundError(absl::StrCat("can't read ", flags.batch)));
+  }
   std::fprintf(stderr, "starting local services ...\n");
   const absl::StatusOr<Toolchain> toolchain = StartToolchain(environment, environment.cluster);
   if (!toolchain.ok()) return Fail(environment, toolchain.status());
@@ -212,17 +239,14 @@ int WithServices(const Environment& environment, const VerifyKernelFlags& flags,
   } else if (flags.batch == "-") {
     code = RunBatch(environment, backends, std::cin) ? kExitPass : kExitFail;
   } else {
-    std::ifstream file(flags.batch);
-    code = file && RunBatch(environment, backends, file) ? kExitPass : kExitFail;
-    if (!file.is_open()) std::fprintf(stderr, "nkictl: can't read %s\n", flags.batch.c_str());
+    code = RunBatch(environment, backends, batch) ? kExitPass : kExitFail;
   }
   if (const absl::Status stopped = toolchain->cluster->Stop(); !stopped.ok())
     return Fail(environment, stopped);
   return environment.interrupt->requested() ? kExitInterrupted : code;
 }
 
-}  // namespace
-
+// 0: the kernel passes (in a batch: every line got an answer). 1: it does not.
 int VerifyKernel(const Environment& environment, const VerifyKernelFlags& flags) {
   Job job;
   if (flags.batch.empty()) {
@@ -234,6 +258,27 @@ int VerifyKernel(const Environment& environment, const VerifyKernelFlags& flags)
     job = *std::move(made);
   }
   return WithServices(environment, flags, job);
+}
+
+}  // namespace
+
+void AddVerify(CLI::App* app, Verb* verb) {
+  auto flags = std::make_shared<VerifyKernelFlags>();
+  CLI::App* verify = app->add_subcommand("verify", "Is this kernel right for this module?");
+  verify->add_option("TASK", flags->task, "KernelBench-style file");
+  verify->add_option("KERNEL", flags->kernel, "File with the function nki_kernel");
+  verify->add_option("--batch", flags->batch,
+                     "Instead: JSON lines with id, task, kernel or kernel_source, atol, rtol, trials, seeds, "
+                     "rigor; - is standard input");
+  verify->add_option("--atol", flags->atol, "Absolute tolerance")->check(CLI::NonNegativeNumber);
+  verify->add_option("--rtol", flags->rtol, "Relative tolerance")->check(CLI::NonNegativeNumber);
+  verify->add_option("--trials", flags->trials, "Trials; 0: 3")->check(CLI::Range(0, 64));
+  verify->add_option("--seed", flags->seeds, "Seeds of the trials' inputs, as many as there are trials");
+  verify->add_option("--weight-seed", flags->weight_seed, "Seed of the module's weights");
+  verify->add_option("--rigor", flags->rigor, "How hard the kernel is tried")
+      ->check(CLI::IsMember({"standard", "high"}))
+      ->capture_default_str();
+  verify->callback([=] { *verb = [=](const Environment& e) { return VerifyKernel(e, *flags); }; });
 }
 
 }  // namespace nkiagent::nkictl

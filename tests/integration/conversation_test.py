@@ -10,8 +10,10 @@ from __future__ import annotations
 import http.server
 import json
 import os
+import signal
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -308,7 +310,29 @@ def test_episodes_are_whole_conversations(server, tmp_path):
         assert {m["tool_call_id"] for m in episode["messages"] if m["role"] == "tool"} <= set(calls)
         assert "def nki_kernel(" in episode["kernel"]
         assert episode["task"]["hash"] and episode["verdict"]["seeds"]
-    assert not list(tmp_path.glob("*.part"))
+
+
+def test_an_export_that_fails_or_is_interrupted_leaves_nothing(server, tmp_path):
+    address, _ = server
+    session = run(server, "builtin")["id"]
+    command = [NKICTL, "--server", address, "export", "-o", tmp_path / "episodes.jsonl"]
+    failed = subprocess.run([*command, session, "s-unknown"], capture_output=True, text=True, timeout=60)
+    assert failed.returncode == 1
+    assert "s-unknown" in failed.stderr
+    assert list(tmp_path.iterdir()) == []
+    unwritable = [*command[:-1], tmp_path / "none" / "episodes.jsonl", session]
+    failed = subprocess.run(unwritable, capture_output=True, text=True, timeout=60)
+    assert failed.returncode == 1
+    assert "No such file or directory" in failed.stderr
+
+    export = subprocess.Popen([*command, *[session] * 20000], stderr=subprocess.PIPE, text=True)
+    while not list(tmp_path.iterdir()):
+        assert export.poll() is None
+        time.sleep(0.01)
+    export.send_signal(signal.SIGINT)
+    _, err = export.communicate(timeout=60)
+    assert export.returncode == 130, err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_prompts_are_shown_as_sent(server, provider):
