@@ -34,6 +34,7 @@ absl::StatusOr<std::unique_ptr<BudgetBook::Reservation>> BudgetBook::Reserve(
     Account& account = found->second;
     if (!is_new) ages_.erase(account.age);
     account.age = ages_.insert(ages_.end(), budget.id());
+    account.used = options_.now();
     account.limit = std::min(budget.limit_micro_usd(), kMostMoney);
     account.spent = std::max(account.spent, std::min(budget.spent_micro_usd(), kMostMoney));
     if (account.spent + account.reserved + amount > account.limit) {
@@ -53,8 +54,10 @@ absl::StatusOr<std::unique_ptr<BudgetBook::Reservation>> BudgetBook::Reserve(
 
 void BudgetBook::Forget() {
   auto oldest = ages_.begin();
-  while (accounts_.size() > max_budgets_ && oldest != ages_.end()) {
+  const absl::Time oldest_kept = options_.now() - options_.max_idle;
+  while (oldest != ages_.end()) {
     const auto found = accounts_.find(*oldest);
+    if (accounts_.size() <= options_.max_budgets && found->second.used >= oldest_kept) return;
     if (found->second.reserved > 0) {
       ++oldest;
       continue;

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <list>
 #include <map>
 #include <memory>
@@ -13,6 +14,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "nkiagent/llm/v1/llm_service.pb.h"
 
 namespace nkiagent::llm_gateway {
@@ -41,8 +44,16 @@ class BudgetBook {
     bool settled_ = false;
   };
 
-  // `max_budgets`: those used longest ago are forgotten beyond that, unless money of them is set aside.
-  explicit BudgetBook(size_t max_budgets = 100'000) : max_budgets_(max_budgets) {}
+  // Those used longest ago are forgotten, unless money of them is set aside. Callers bring along what they
+  // know to be spent (Budget.spent_micro_usd), so what is forgotten is not lost.
+  struct Options {
+    size_t max_budgets = 20'000;
+    absl::Duration max_idle = absl::Hours(24);
+    std::function<absl::Time()> now = absl::Now;  // replaced in tests
+  };
+
+  BudgetBook() : BudgetBook(Options{}) {}
+  explicit BudgetBook(Options options) : options_(std::move(options)) {}
 
   // Sets the amount aside in all budgets or in none. FAILED_PRECONDITION with the reason
   // ERROR_REASON_BUDGET_EXCEEDED names one that has less left.
@@ -57,12 +68,13 @@ class BudgetBook {
     int64_t limit = 0;
     int64_t spent = 0;
     int64_t reserved = 0;
+    absl::Time used;
     std::list<std::string>::iterator age;
   };
 
   void Forget();
 
-  const size_t max_budgets_;
+  const Options options_;
   mutable std::mutex mutex_;  // guards all that follows
   std::map<std::string, Account> accounts_;
   std::list<std::string> ages_;  // ids, longest unused first

@@ -23,11 +23,12 @@ struct CallMemory::Entry {
   std::vector<std::shared_ptr<Waiter>> waiters;  // of a call in progress
   std::stop_source stop;                         // cancels it
   size_t bytes = 0;
-  std::list<std::string>::iterator age;  // of a call that is done: its place in `ages`
+  absl::Time answered;                   // of a call that is done
+  std::list<std::string>::iterator age;  // likewise: its place in `ages`
 };
 
 struct CallMemory::State {
-  explicit State(CallMemoryOptions o) : options(o) {}
+  explicit State(CallMemoryOptions o) : options(std::move(o)) {}
 
   const CallMemoryOptions options;
   mutable std::mutex mutex;  // guards the next three, and what is in entries
@@ -64,9 +65,19 @@ struct CallMemory::State {
     entry->answer = answer;
     entry->bytes = answer.ByteSizeLong() + id.size() + entry->fingerprint.size();
     entry->age = ages.insert(ages.end(), id);
+    entry->answered = options.now();
     bytes += entry->bytes;
-    while (!ages.empty() && (ages.size() > options.max_answers || bytes > options.max_bytes)) {
+    Forget();
+  }
+
+  // What is too much or too old. Under the mutex.
+  void Forget() {
+    const absl::Time oldest_kept = options.now() - options.max_age;
+    while (!ages.empty()) {
       const auto oldest = entries.find(ages.front());
+      if (ages.size() <= options.max_answers && bytes <= options.max_bytes &&
+          oldest->second->answered >= oldest_kept)
+        return;
       bytes -= oldest->second->bytes;
       entries.erase(oldest);
       ages.pop_front();
@@ -95,7 +106,7 @@ struct CallMemory::State {
   }
 };
 
-CallMemory::CallMemory(CallMemoryOptions options) : state_(std::make_shared<State>(options)) {}
+CallMemory::CallMemory(CallMemoryOptions options) : state_(std::make_shared<State>(std::move(options))) {}
 
 CallMemory::~CallMemory() = default;
 
@@ -106,6 +117,7 @@ void CallMemory::Run(const std::string& id, const std::string& fingerprint, cons
   bool first = false;
   {
     std::unique_lock lock(state_->mutex);
+    state_->Forget();
     std::shared_ptr<Entry>& slot = state_->entries[id];
     if (slot != nullptr && slot->fingerprint != fingerprint) {
       lock.unlock();

@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "services/llm_gateway/provider.h"
 
 namespace nkiagent::llm_gateway {
@@ -19,6 +21,10 @@ struct CallMemoryOptions {
   size_t max_answers = 4096;
   // Their size together, in bytes.
   size_t max_bytes = size_t{32} << 20;
+  // How long: nobody repeats a call that is older.
+  absl::Duration max_age = absl::Hours(1);
+  // The time; replaced in tests.
+  std::function<absl::Time()> now = absl::Now;
 };
 
 // Thread-safe.

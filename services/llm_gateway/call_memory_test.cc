@@ -128,5 +128,21 @@ TEST(CallMemory, BoundsItsBytes) {
   EXPECT_EQ(memory.remembered(), 2u);
 }
 
+TEST(CallMemory, ForgetsWhatIsTooOld) {
+  absl::Time now = absl::UnixEpoch();
+  CallMemory memory({.max_age = absl::Minutes(10), .now = [&] { return now; }});
+  Pending provider;
+  for (int i = 0; i < 2; ++i) {
+    Answer answer;
+    memory.Run(std::to_string(i), "f", CallContext(), provider.Call(), answer.Catch());
+    provider.Finish(i, Text("x"));
+    now += absl::Minutes(6);
+  }
+  Answer young;
+  memory.Run("1", "f", CallContext(), provider.Call(), young.Catch());
+  EXPECT_TRUE(young.Wait()->cached());
+  EXPECT_EQ(memory.remembered(), 1u);
+}
+
 }  // namespace
 }  // namespace nkiagent::llm_gateway

@@ -121,6 +121,8 @@ std::shared_ptr<ModelEntry> Gateway::MakeEntry(const ModelConfig& config) {
 }
 
 std::shared_ptr<CircuitBreaker> Gateway::BreakerOf(const std::string& endpoint) {
+  // Endpoints that no configuration names any more are forgotten.
+  std::erase_if(breakers_, [](const auto& known) { return known.second.expired(); });
   std::weak_ptr<CircuitBreaker>& slot = breakers_[endpoint];
   std::shared_ptr<CircuitBreaker> breaker = slot.lock();
   if (breaker == nullptr) {

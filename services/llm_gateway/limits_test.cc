@@ -135,12 +135,18 @@ TEST(BudgetBook, StopsBeforeItIsOverspent) {
 }
 
 TEST(BudgetBook, ForgetsTheOldestThatNobodyUses) {
-  BudgetBook book(2);
+  absl::Time now = kStart;
+  BudgetBook book({.max_budgets = 2, .max_idle = absl::Hours(1), .now = [&] { return now; }});
   auto held = *book.Reserve({MakeBudget("held", 100)}, 10);
   (*book.Reserve({MakeBudget("a", 100)}, 10))->Settle(90);
   (*book.Reserve({MakeBudget("b", 100)}, 10))->Settle(90);
   EXPECT_EQ(book.size(), 2u);
   EXPECT_EQ(held->States()[0].reserved_micro_usd(), 10);
+  now += absl::Hours(2);
+  EXPECT_TRUE(book.Reserve({MakeBudget("c", 100)}, 10).ok());
+  EXPECT_EQ(book.size(), 2u) << "b was idle for too long, and money of held is set aside";
+  // A budget that was forgotten goes on from what its caller knows.
+  EXPECT_FALSE(book.Reserve({MakeBudget("a", 100, 95)}, 10).ok());
 }
 
 TEST(TokenBounds, HoldForEveryTokenizer) {
@@ -167,17 +173,18 @@ TEST(ResponseCache, KeepsWhatWasUsedLastWithinItsBytesAndOverARestart) {
   GenerateResponse answer;
   answer.mutable_message()->add_content()->set_text(std::string(1000, 'x'));
   {
-    auto cache = *ResponseCache::Open(path, 10'000);
+    // Nine answers of a thousand bytes, and what their rows take.
+    auto cache = *ResponseCache::Open(path, 15'000);
     for (int i = 0; i < 9; ++i) cache->Store(ResponseCache::Key(absl::StrCat("q", i)), answer);
     EXPECT_TRUE(cache->Find(ResponseCache::Key("q0")).has_value());
     cache->Store(ResponseCache::Key("q9"), answer);
-    EXPECT_LE(cache->bytes(), 10'000);
+    EXPECT_LE(cache->bytes(), 15'000);
     EXPECT_FALSE(cache->Find(ResponseCache::Key("q1")).has_value());
     answer.mutable_message()->add_content()->set_text(std::string(5000, 'x'));
     cache->Store(ResponseCache::Key("large"), answer);
     EXPECT_FALSE(cache->Find(ResponseCache::Key("large")).has_value());
   }
-  auto again = *ResponseCache::Open(path, 10'000);
+  auto again = *ResponseCache::Open(path, 15'000);
   ASSERT_TRUE(again->Find(ResponseCache::Key("q0")).has_value());
   EXPECT_EQ(again->Find(ResponseCache::Key("q0"))->message().content(0).text().size(), 1000u);
   again.reset();

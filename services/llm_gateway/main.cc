@@ -22,6 +22,7 @@
 #include "services/llm_gateway/default_models.h"
 #include "services/llm_gateway/gateway.h"
 #include "services/llm_gateway/hangup_watch.h"
+#include "services/llm_gateway/heap_trimmer.h"
 #include "services/llm_gateway/llm_handler.h"
 #include "services/llm_gateway/model_config.h"
 
@@ -119,6 +120,7 @@ void AllowManySockets() {
 
 int main(int argc, char** argv) {
   llm_gateway::HangupWatch::BlockSignal();  // before there is a second thread
+  llm_gateway::HeapTrimmer::LimitArenas();
   AllowManySockets();
   Settings settings;
   config::OptionSet set("llm", "Puts any model behind one message and tool form.");
@@ -140,6 +142,7 @@ int main(int argc, char** argv) {
   const std::vector<std::string> args(argv + 1, argv + argc);
   auto hangups = llm_gateway::HangupWatch::Start([&] { (*gateway)->Reload(ReadAgain(args)); });
   if (!hangups.ok()) return rpc::FailStart(hangups.status());
+  const llm_gateway::HeapTrimmer trimmer;
   llm_gateway::LlmHandler handler(runtime, **gateway);
   auto server =
       rpc::Server::Start(settings.server, runtime, {{llm::v1::LlmService::service_full_name(), &handler}});

@@ -18,6 +18,9 @@ CREATE TABLE IF NOT EXISTS answers (
 CREATE INDEX IF NOT EXISTS answers_by_use ON answers (used);
 )";
 
+// What a row takes beside the answer: its key in the table and in two indices, and SQLite's own.
+constexpr int64_t kRowBytes = 512;
+
 constexpr absl::Duration kBusyTimeout = absl::Seconds(1);
 
 }  // namespace
@@ -94,10 +97,11 @@ absl::Status ResponseCache::Put(const std::string& key, const std::string& bytes
   put_.Reset();
   put_.BindText(1, key);
   put_.BindInt(2, ++clock_);
-  put_.BindInt(3, static_cast<int64_t>(bytes.size()));
+  const int64_t size = static_cast<int64_t>(bytes.size()) + kRowBytes;
+  put_.BindInt(3, size);
   put_.BindBlob(4, bytes);
   absl::Status status = put_.Run();
-  if (status.ok()) bytes_ += static_cast<int64_t>(bytes.size());
+  if (status.ok()) bytes_ += size;
   return status;
 }
 

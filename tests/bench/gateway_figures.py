@@ -1,12 +1,12 @@
 """llm-gateway's figures: the latency it adds to streams, whole answers each second, memory with many open
 streams. Part of `./dev bench`. Prints JSON: {"figures": [{name, value, unit, target, at_least}], "details"}.
 
-    gateway_figures.py --build_dir build/release [--with-litellm] [--soak SECONDS]
+    gateway_figures.py --build_dir build/release [--with-litellm]
+    gateway_figures.py --build_dir build/release --soak SECONDS
 
 Everything talks to the same stand-in (tests/standins/load_standin.cc) on this machine, once directly and once
 by way of the gateway. With --with-litellm the LiteLLM proxy is put into a throwaway folder and asked the
-same. With --soak only memory is watched: streams and calls for so long, and how much the gateway grew after
-the first tenth of it.
+same. With --soak only memory is watched, as `./dev soak --gateway` does: see soak().
 """
 
 from __future__ import annotations
@@ -28,15 +28,26 @@ LITELLM_START_LIMIT_S = 120.0
 STREAMS, PIECES, PAUSE_MS = 500, 60, 100
 OPEN_STREAMS = 2000
 ROUNDS = 4
-MODELS = """
-models:
-  - name: load-*
+SOAK_RATE = 40.0
+SOAK_BURST = 200
+SOAK_LIMIT_MIB_PER_HOUR = 2.0
+# The plays of the stand-in; each is a model of its own name, and one that fails all the time has a URL, and
+# so a circuit, of its own.
+PLAYS = ("chat", "hold", "large", "cut", "silent", "fails", "refuses", "garbage")
+STREAMS_PLAYED = (f"stream-{PIECES}-{PAUSE_MS}", "stream-20-5")
+MODEL = """
+  - name: load-{play}
     provider: openai
-    model: {model}
+    model: {play}
     base_url: {url}
     key_env: NKI_LOAD_KEY
     max_concurrency: 10000
+    max_output_tokens: 1000
     prices: {{input: 1, output: 1}}
+"""
+ALIASES = """
+aliases:
+  - {name: load-chain, models: [load-fails, load-chat]}
 """
 
 
@@ -57,15 +68,11 @@ class Bench:
         self.url = f"http://127.0.0.1:{port}/v1"
         folder = pathlib.Path(self.folder.name)
         config, port_file = folder / "gateway.yaml", folder / "port.json"
-        # Each play of the stand-in is a model of its own name.
-        entries = MODELS.split("models:\n")[1]
-        plays = ("chat", "hold", f"stream-{PIECES}-{PAUSE_MS}", "stream-20-5")
-        config.write_text(
-            "models:\n"
-            + "".join(
-                entries.replace("load-*", f"load-{play}").format(model=play, url=self.url) for play in plays
-            )
+        entries = (
+            MODEL.format(play=play, url=self.url + ("/fails" if play == "fails" else ""))
+            for play in PLAYS + STREAMS_PLAYED
         )
+        config.write_text("models:" + "".join(entries) + ALIASES)
         command = [self.gateway_binary, "--port=0", "--metrics_port=0", f"--config={config}"]
         with open(folder / "gateway.log", "wb") as log:
             self.gateway = subprocess.Popen(
@@ -95,6 +102,11 @@ class Bench:
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) / 1024
         raise RuntimeError("no VmRSS")
+
+    def cpu_seconds(self) -> float:
+        """Processor time that the gateway has taken."""
+        fields = pathlib.Path(f"/proc/{self.gateway.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def run(self, what: str, *options: str) -> dict:
         """One run of the load."""
@@ -127,9 +139,9 @@ def figure(name: str, value: float, unit: str, target: float, *, at_least: bool 
     return {"name": name, "value": value, "unit": unit, "target": target, "at_least": at_least}
 
 
-def measure_open_streams(bench: Bench) -> float:
+def measure_open_streams(bench: Bench, streams: int = OPEN_STREAMS) -> float:
     """Memory with so many streams open."""
-    command = [bench.load, "hold", "--gateway", bench.target, "--streams", str(OPEN_STREAMS)]
+    command = [bench.load, "hold", "--gateway", bench.target, "--streams", str(streams)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         if not holder.stdout.readline():
             raise RuntimeError("the streams could not be opened")
@@ -203,24 +215,69 @@ def measure(build_dir: pathlib.Path, *, with_litellm: bool) -> dict:
     return {"figures": figures, "details": details}
 
 
-def soak(build_dir: pathlib.Path, seconds: float) -> dict:
-    """How much the gateway grows under streams and calls after its first tenth of the time."""
-    sizes: list[float] = []
+def slope_per_hour(samples: list[tuple[float, float]]) -> float:
+    """The slope of a line through (seconds, size) by least squares, in sizes an hour."""
+    n = len(samples)
+    mean_t = sum(t for t, _ in samples) / n
+    mean_y = sum(y for _, y in samples) / n
+    spread = sum((t - mean_t) ** 2 for t, _ in samples)
+    return 3600 * sum((t - mean_t) * (y - mean_y) for t, y in samples) / spread
+
+
+def next_report(mix: subprocess.Popen[str]) -> dict | None:
+    """The next line of the mixed load; None at its end."""
+    line = mix.stdout.readline()
+    return json.loads(line) if line else None
+
+
+def soak(build_dir: pathlib.Path, seconds: float, rate: float) -> dict:
+    """Whether the gateway grows under a gentle mix of all that callers do, and bursts of streams.
+
+    The first half is for warming up: allocators, connections and bounded memories fill. The verdict is the
+    slope of the second half.
+    """
+    samples: list[tuple[float, float]] = []
     with Bench(build_dir) as bench:
-        begin = time.monotonic()
-        warm: float | None = None
-        while time.monotonic() - begin < seconds:
-            bench.throughput("--gateway", bench.target, seconds=1)
-            shape = ("--streams", "200", "--pieces", "20", "--pause_ms", "5")
-            bench.run("latency", "--gateway", bench.target, *shape)
-            measure_open_streams(bench)
-            sizes.append(bench.rss_mib())
-            if warm is None and time.monotonic() - begin >= seconds / 10:
-                warm = sizes[-1]
-        growth = sizes[-1] - (warm if warm is not None else sizes[-1])
+        idle = bench.rss_mib()
+        options = ("--rate", str(rate), "--seconds", str(seconds))
+        mix = subprocess.Popen(
+            [bench.load, "mixed", "--gateway", bench.target, *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        bench.processes.append(mix)
+        last: dict = {}
+        while (report := next_report(mix)) is not None:
+            last = report
+            samples.append((report["seconds"], bench.rss_mib()))
+            print(f"{samples[-1][0]:.0f} s: {samples[-1][1]:.2f} MiB", file=sys.stderr, flush=True)
+            if len(samples) % 6 == 1:
+                measure_open_streams(bench, SOAK_BURST)
+        if mix.wait(timeout=60) != 0:
+            raise RuntimeError(f"the load failed: {mix.stderr.read()}")
+        cpu = bench.cpu_seconds()
+    second_half = [sample for sample in samples if sample[0] >= seconds / 2]
+    if len(second_half) < 3:
+        raise RuntimeError(f"{seconds:g} s are too short for a slope: a sample comes every ten seconds")
+    growth = slope_per_hour(second_half)
+    at = min(samples, key=lambda sample: abs(sample[0] - 600))
     return {
-        "figures": [figure(f"gateway: growth in {seconds:g} s", growth, "MiB", 8)],
-        "details": {"gateway_soak": {"rss_mib": sizes}},
+        "figures": [
+            figure(f"gateway: growth, soak of {seconds:g} s", growth, "MiB/h", SOAK_LIMIT_MIB_PER_HOUR)
+        ],
+        "details": {
+            "gateway_soak": {
+                "rate": rate,
+                "rss_mib_idle": idle,
+                "rss_mib_after_600_s": at[1] if abs(at[0] - 600) < 15 else None,
+                "rss_mib_end": samples[-1][1],
+                "rss_mib_highest": max(size for _, size in samples),
+                "gateway_cpu_share": cpu / seconds,
+                "calls": last,
+                "samples": samples,
+            }
+        },
     }
 
 
@@ -232,12 +289,15 @@ def main() -> None:
         "--with-litellm", action="store_true", help="compare with the LiteLLM proxy from PyPI"
     )
     parser.add_argument("--soak", type=float, help="watch memory for so many seconds instead")
+    parser.add_argument("--rate", type=float, default=SOAK_RATE, help="calls a second of the soak")
     options = parser.parse_args()
     build_dir = options.build_dir.resolve()
-    if options.soak is not None:
-        print(json.dumps(soak(build_dir, options.soak)))
-    else:
+    if options.soak is None:
         print(json.dumps(measure(build_dir, with_litellm=options.with_litellm)))
+        return
+    report = soak(build_dir, options.soak, options.rate)
+    print(json.dumps(report))
+    sys.exit(0 if all(f["value"] <= f["target"] for f in report["figures"]) else 1)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,12 @@
 //   nki_gateway_load latency    --gateway HOST:PORT | --direct URL   --streams 500 --pieces 40 --pause_ms 50
 //   nki_gateway_load throughput --gateway HOST:PORT | --direct URL   --concurrency 64 --seconds 3
 //   nki_gateway_load hold       --gateway HOST:PORT                  --streams 2000
+//   nki_gateway_load mixed      --gateway HOST:PORT                  --rate 40 --seconds 3600
 //
 // latency: so many streams at once; each piece of an answer is the time at which
 // tests/standins/load_standin.cc sent it, so its age on arrival is what the way took. throughput: whole
 // answers one after the other. hold: opens streams, prints once all have their first piece, and ends when its
-// standard input does.
-#include <grpcpp/grpcpp.h>
+// standard input does. mixed: calls of all kinds at a gentle rate (gateway_mix.h).
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -31,14 +31,16 @@
 #include "services/llm_gateway/http/event_loop.h"
 #include "services/llm_gateway/http/http_client.h"
 #include "services/llm_gateway/stream/sse_parser.h"
+#include "tests/bench/gateway_client.h"
+#include "tests/bench/gateway_mix.h"
 
 namespace {
 
 namespace gateway = nkiagent::llm_gateway;
+namespace gateway_load = nkiagent::gateway_load;
 namespace llm = nkiagent::llm::v1;
+using gateway_load::Channels;
 using Clock = std::chrono::steady_clock;
-
-constexpr int kChannels = 4;
 
 struct Options {
   std::string gateway;
@@ -49,6 +51,7 @@ struct Options {
   int pause_ms = 50;
   int concurrency = 64;
   double seconds = 3;
+  double rate = 40;
 };
 
 int64_t NowNs() {
@@ -95,16 +98,6 @@ class Ages {
   std::vector<double> ms_;
 };
 
-llm::GenerateRequest Request(const std::string& model) {
-  llm::GenerateRequest request;
-  request.set_model(model);
-  request.set_system("You write kernels.");
-  llm::Message* message = request.add_messages();
-  message->set_role(llm::ROLE_USER);
-  message->add_content()->set_text("Write a kernel that adds two tensors, and say why it is right.");
-  return request;
-}
-
 std::string Body(const std::string& model, bool stream) {
   return nlohmann::json({{"model", model},
                          {"stream", stream},
@@ -113,54 +106,6 @@ std::string Body(const std::string& model, bool stream) {
                             {"content", "Write a kernel that adds two tensors, and say why it is right."}}}}})
       .dump();
 }
-
-class Channels {
- public:
-  explicit Channels(const std::string& target) {
-    for (int i = 0; i < kChannels; ++i) {
-      grpc::ChannelArguments arguments;
-      arguments.SetInt("nki.number", i);  // or they would share one connection
-      stubs_.push_back(llm::LlmService::NewStub(
-          grpc::CreateCustomChannel(target, grpc::InsecureChannelCredentials(), arguments)));
-    }
-  }
-  llm::LlmService::Stub& operator[](int i) { return *stubs_[static_cast<size_t>(i) % stubs_.size()]; }
-
- private:
-  std::vector<std::unique_ptr<llm::LlmService::Stub>> stubs_;
-};
-
-// One streamed answer by way of the gateway.
-class Stream : public grpc::ClientReadReactor<llm::StreamGenerateResponse> {
- public:
-  Stream(llm::LlmService::Stub& stub, const std::string& model, Ages* ages, std::function<void()> first,
-         std::function<void(const grpc::Status&)> done)
-      : ages_(ages), first_(std::move(first)), done_(std::move(done)) {
-    *request_.mutable_request() = Request(model);
-    stub.async()->StreamGenerate(&context_, &request_, this);
-    StartRead(&response_);
-    StartCall();
-  }
-  void Cancel() { context_.TryCancel(); }
-
- private:
-  void OnReadDone(bool ok) override {
-    if (!ok) return;
-    if (response_.has_delta()) {
-      if (ages_ != nullptr) ages_->Add(response_.delta().text());
-      if (first_) std::exchange(first_, nullptr)();
-    }
-    StartRead(&response_);
-  }
-  void OnDone(const grpc::Status& status) override { done_(status); }
-
-  Ages* const ages_;
-  std::function<void()> first_;
-  const std::function<void(const grpc::Status&)> done_;
-  grpc::ClientContext context_;
-  llm::StreamGenerateRequest request_;
-  llm::StreamGenerateResponse response_;
-};
 
 struct Http {
   std::unique_ptr<gateway::EventLoop> loop = *gateway::EventLoop::Create();
@@ -182,18 +127,19 @@ nlohmann::json Latency(const Options& options) {
       "stream-" + std::to_string(options.pieces) + "-" + std::to_string(options.pause_ms);
   // Their beginnings are spread over a second, as those of callers of their own would be.
   const auto spread = std::chrono::microseconds(1'000'000 / options.streams);
-  std::vector<std::unique_ptr<Stream>> streams;
   Http http;
   std::unique_ptr<Channels> channels;
   if (!options.gateway.empty()) channels = std::make_unique<Channels>(options.gateway);
   auto next = Clock::now();
   for (int i = 0; i < options.streams; ++i) {
     if (channels != nullptr) {
-      streams.push_back(std::make_unique<Stream>((*channels)[i], options.model + "-" + play, &ages, nullptr,
-                                                 [&](const grpc::Status& status) {
-                                                   if (!status.ok()) ++failed;
-                                                   done.count_down();
-                                                 }));
+      gateway_load::StartStream((*channels)[i], gateway_load::Question(options.model + "-" + play),
+                                absl::ZeroDuration(),
+                                [&](const llm::ContentDelta& delta) { ages.Add(delta.text()); },
+                                [&](const grpc::Status& status) {
+                                  if (!status.ok()) ++failed;
+                                  done.count_down();
+                                });
     } else {
       gateway::HttpRequest request = http.Post(options.direct, Body(play, true));
       auto parser = std::make_shared<gateway::SseParser>();
@@ -251,15 +197,10 @@ nlohmann::json Repeat(const Options& options,
 nlohmann::json Throughput(const Options& options) {
   if (!options.gateway.empty()) {
     Channels channels(options.gateway);
-    const llm::GenerateRequest request = Request(options.model + "-chat");
-    struct Call {
-      grpc::ClientContext context;
-      llm::GenerateResponse response;
-    };
+    const llm::GenerateRequest request = gateway_load::Question(options.model + "-chat");
     return Repeat(options, [&](int worker, std::function<void(bool)> done) {
-      auto call = std::make_shared<Call>();
-      channels[worker].async()->Generate(&call->context, &request, &call->response,
-                                         [call, done](const grpc::Status& status) { done(status.ok()); });
+      gateway_load::StartUnary(channels[worker], request, absl::ZeroDuration(),
+                               [done = std::move(done)](const grpc::Status& status) { done(status.ok()); });
     });
   }
   Http http;
@@ -275,10 +216,12 @@ void Hold(const Options& options) {
   Channels channels(options.gateway);
   std::latch first(options.streams);
   std::latch done(options.streams);
-  std::vector<std::unique_ptr<Stream>> streams;
+  std::vector<std::weak_ptr<gateway_load::Call>> streams;
   for (int i = 0; i < options.streams; ++i) {
-    streams.push_back(std::make_unique<Stream>(
-        channels[i], options.model + "-hold", nullptr, [&] { first.count_down(); },
+    const auto opened = std::make_shared<std::once_flag>();
+    streams.push_back(gateway_load::StartStream(
+        channels[i], gateway_load::Question(options.model + "-hold"), absl::ZeroDuration(),
+        [&first, opened](const llm::ContentDelta&) { std::call_once(*opened, [&] { first.count_down(); }); },
         [&](const grpc::Status&) { done.count_down(); }));
   }
   first.wait();
@@ -286,7 +229,9 @@ void Hold(const Options& options) {
   std::string line;
   while (std::getline(std::cin, line)) {
   }
-  for (const auto& stream : streams) stream->Cancel();
+  for (const auto& stream : streams) {
+    if (const auto call = stream.lock()) call->Cancel();
+  }
   done.wait();
 }
 
@@ -316,6 +261,9 @@ int main(int argc, char** argv) {
   throughput->add_option("--seconds", options.seconds)->check(CLI::Range(0.1, 3600.0));
   CLI::App* hold = add("hold", "keeps streams open");
   hold->add_option("--streams", options.streams)->check(CLI::Range(1, 100'000));
+  CLI::App* mixed = add("mixed", "calls of all kinds at a gentle rate; a line of JSON every ten seconds");
+  mixed->add_option("--rate", options.rate, "calls a second")->check(CLI::Range(0.1, 1000.0));
+  mixed->add_option("--seconds", options.seconds)->check(CLI::Range(0.1, 1e6));
   CLI11_PARSE(app, argc, argv);
   try {
     if (options.gateway.empty() == options.direct.empty())
@@ -323,6 +271,11 @@ int main(int argc, char** argv) {
     if (*latency) std::cout << Latency(options).dump() << "\n";
     if (*throughput) std::cout << Throughput(options).dump() << "\n";
     if (*hold) Hold(options);
+    if (*mixed)
+      gateway_load::RunMix({.target = options.gateway,
+                            .prefix = options.model,
+                            .rate = options.rate,
+                            .duration = absl::Seconds(options.seconds)});
   } catch (const std::exception& error) {
     std::cerr << error.what() << "\n";
     return 1;

@@ -11,6 +11,12 @@
 //   nanoseconds
 //                 of the monotonic clock
 //   hold          one piece, and then nothing until the client goes
+//   large         an answer of 256 KiB, whole or in pieces of 4 KiB
+//   cut           one piece, and then the connection ends
+//   silent        nothing until the client goes
+//   fails         status 500
+//   refuses       status 400
+//   garbage       status 200, and what is no answer
 //
 // It reads of a request what it needs and no more; chat_standin.py is the one that is strict.
 #include <netinet/in.h>
@@ -37,6 +43,8 @@
 namespace {
 
 constexpr size_t kMaxRequestBytes = size_t{16} << 20;
+constexpr size_t kLargeBytes = 256 << 10;
+constexpr size_t kLargePieceBytes = 4 << 10;
 constexpr int kMaxPieces = 1'000'000;
 constexpr int kMaxPauseMs = 60'000;
 
@@ -51,6 +59,7 @@ struct Connection {
   std::string in;
   std::string out;
   bool streaming = false;
+  bool ends = false;    // when all is sent
   int pieces_left = 0;  // -1: holds
   int64_t pause_ns = 0;
   int64_t due_ns = 0;
@@ -189,15 +198,49 @@ class Server {
     return true;
   }
 
+  static std::string Response(const char* status, const std::string& body) {
+    return std::string("HTTP/1.1 ") + status +
+           "\r\ncontent-type: application/json\r\ncontent-length: " + std::to_string(body.size()) +
+           "\r\n\r\n" + body;
+  }
+
+  static std::string Whole(const std::string& content) {
+    return R"({"id":"c1","object":"chat.completion","created":1,"model":"load","choices":[{"index":0,"message":)"
+           R"({"role":"assistant","content":")" +
+           content +
+           R"("},"finish_reason":"stop"}],)"
+           R"("usage":{"prompt_tokens":10,"completion_tokens":4,"total_tokens":14}})";
+  }
+
+  // Whether the request's model is `play`; bodies come with and without a blank after the colon.
+  static bool Plays(const std::string& body, const std::string& play) {
+    return body.find("\"model\":\"" + play + "\"") != std::string::npos ||
+           body.find("\"model\": \"" + play + "\"") != std::string::npos;
+  }
+
+  // True if the request is for a play that fails.
+  static bool Fails(Connection* connection, const std::string& body) {
+    if (Plays(body, "silent")) {
+      connection->streaming = true;  // it takes no further request
+    } else if (Plays(body, "fails")) {
+      connection->out += Response("500 Internal Server Error", R"({"error":{"message":"it failed"}})");
+    } else if (Plays(body, "refuses")) {
+      connection->out += Response("400 Bad Request", R"({"error":{"message":"it is refused"}})");
+    } else if (Plays(body, "garbage")) {
+      connection->out += Response("200 OK", "<html>no answer</html>");
+    } else {
+      return false;
+    }
+    return true;
+  }
+
   void Answer(Connection* connection, const std::string& body) {
+    if (Fails(connection, body)) return;
     if (body.find("\"stream\":true") == std::string::npos &&
         body.find("\"stream\": true") == std::string::npos) {
-      static const std::string answer =
-          R"({"id":"c1","object":"chat.completion","created":1,"model":"load","choices":[{"index":0,"message":)"
-          R"({"role":"assistant","content":"A short answer."},"finish_reason":"stop"}],)"
-          R"("usage":{"prompt_tokens":10,"completion_tokens":4,"total_tokens":14}})";
-      connection->out += "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: " +
-                         std::to_string(answer.size()) + "\r\n\r\n" + answer;
+      static const std::string answer = Response("200 OK", Whole("A short answer."));
+      static const std::string large = Response("200 OK", Whole(std::string(kLargeBytes, 'x')));
+      connection->out += Plays(body, "large") ? large : answer;
       return;
     }
     connection->out +=
@@ -211,10 +254,17 @@ class Server {
         at != std::string::npos && std::sscanf(body.c_str() + at, "stream-%d-%d", &pieces, &pause_ms) == 2) {
       connection->pieces_left = std::clamp(pieces, 1, kMaxPieces);
       connection->pause_ns = int64_t{std::clamp(pause_ms, 0, kMaxPauseMs)} * 1'000'000;
-    } else if (body.find("\"hold\"") != std::string::npos) {
+    } else if (Plays(body, "hold")) {
       connection->out += Piece("held", "null");
       connection->pieces_left = -1;
       return;
+    } else if (Plays(body, "cut")) {
+      connection->out += Piece("cut", "null");
+      connection->ends = true;
+      return;
+    } else if (Plays(body, "large")) {
+      const std::string piece = Piece(std::string(kLargePieceBytes, 'x'), "null");
+      for (size_t sent = 0; sent < kLargeBytes; sent += kLargePieceBytes) connection->out += piece;
     }
     Schedule(connection, NowNs() + connection->pause_ns);
   }
@@ -251,6 +301,8 @@ class Server {
       if (sent <= 0) break;  // what is left goes out when the socket takes it, or the client is gone
       connection->out.erase(0, static_cast<size_t>(sent));
     }
+    // The client closes next, and Read sees it.
+    if (connection->ends && connection->out.empty()) shutdown(connection->fd, SHUT_WR);
     epoll_event event{};
     event.events = EPOLLIN | EPOLLRDHUP | (connection->out.empty() ? 0U : uint32_t{EPOLLOUT});
     event.data.fd = connection->fd;
