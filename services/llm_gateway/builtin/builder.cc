@@ -200,6 +200,44 @@ Tensor Builder::Scan(Fn fn, const Tensor& x, int axis, DType dtype) {
   return dims[axis] == 1 ? Cast(x, dtype) : Emit(std::move(op), dims);
 }
 
+Tensor Builder::Top(Fn fn, const Tensor& x, int axis, Selection selection, DType dtype) {
+  if (failed()) return x;
+  Op op;
+  op.fn = fn;
+  op.operands = {x};
+  op.dims = x.view.dims;
+  op.reduced.assign(op.dims.size(), false);
+  op.reduced[axis] = true;
+  op.selection = selection;
+  op.dtype = dtype;
+  Dims dims = op.dims;
+  dims.erase(dims.begin() + axis);
+  dims.push_back(selection.count);
+  const Tensor selected = Emit(std::move(op), dims);
+  std::vector<int> order(dims.size());
+  for (size_t i = 0, from = 0; i < order.size(); ++i) {
+    order[i] = static_cast<int>(i) == axis ? static_cast<int>(dims.size()) - 1 : static_cast<int>(from++);
+  }
+  return Permute(selected, order);
+}
+
+std::optional<Tensor> Builder::ReversedScan(const Tensor& x, int axis) {
+  if (failed() || x.immediate.has_value() || !IsContiguous(x.view)) return std::nullopt;
+  const auto writer = std::find_if(program_.ops.begin(), program_.ops.end(),
+                                   [&](const Op& op) { return op.result == x.value; });
+  if (writer == program_.ops.end() || !IsScan(writer->fn) || writer->dims != x.view.dims ||
+      !writer->reduced[axis] || !IsContiguous(writer->destination)) {
+    return std::nullopt;
+  }
+  Op op = *writer;
+  const Dims dims = op.dims;
+  const Tensor reversed = Emit(std::move(op), dims);
+  StridedView& into = program_.ops.back().destination;
+  into.offset = (dims[axis] - 1) * into.strides[axis];
+  into.strides[axis] = -into.strides[axis];
+  return reversed;
+}
+
 Tensor Builder::Positions(int64_t count) {
   Tensor tensor = Argument("positions", {DType::kInt32, {count}});
   program_.values.back().is_argument = false;
@@ -339,7 +377,7 @@ Tensor Builder::InsertAxis(const Tensor& x, int axis) {
   return result;
 }
 
-Tensor Builder::Gather(const Tensor& table, const Tensor& numbers) {
+Tensor Builder::Gather(const Tensor& table, const Tensor& numbers, double scale, const Tensor* base) {
   if (failed()) return table;
   Op op;
   op.fn = Fn::kGather;
@@ -349,7 +387,12 @@ Tensor Builder::Gather(const Tensor& table, const Tensor& numbers) {
                      ? Materialise(numbers)
                      : numbers,
                  runs ? table : Materialise(table)};
-  op.dims = {numbers.view.dims[0], table.view.dims[1]};
+  op.dims = numbers.view.dims;
+  if (base != nullptr) {
+    op.operands.push_back(Number(scale, DType::kInt32, op.dims));
+    op.operands.push_back(Widen(*base, op.dims));
+  }
+  op.dims.push_back(table.view.dims[1]);
   op.dtype = table.dtype;
   const Dims dims = op.dims;
   return Emit(std::move(op), dims);

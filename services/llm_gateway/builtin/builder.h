@@ -48,6 +48,10 @@ class Builder {
 
   // Running along `axis`; the result has the shape of `x`.
   Tensor Scan(Fn fn, const Tensor& x, int axis, DType dtype);
+  // The largest or smallest few along `axis`, in order and in its place: Fn::kTopValues or kTopPositions.
+  Tensor Top(Fn fn, const Tensor& x, int axis, Selection selection, DType dtype);
+  // What a scan along `axis` computes, in reverse order; none unless `x` is the whole of such a scan.
+  std::optional<Tensor> ReversedScan(const Tensor& x, int axis);
   // The numbers 0 to count-1, int32. They are made where they are used and lie nowhere.
   Tensor Positions(int64_t count);
 
@@ -64,8 +68,8 @@ class Builder {
   Tensor Windowed(Window window, const Tensor& x, const Tensor* weight, const Dims& dims, const Dims& result,
                   DType dtype);
 
-  // The rows of `table` (V, R) that `numbers` (L) names.
-  Tensor Gather(const Tensor& table, const Tensor& numbers);
+  // The rows of `table` (V, R) that `numbers` names, or with `base` those at numbers * scale + base.
+  Tensor Gather(const Tensor& table, const Tensor& numbers, double scale = 1, const Tensor* base = nullptr);
   // `x` goes to `into`, a view of a buffer.
   void Fill(const Tensor& into, const Tensor& x);
 

@@ -88,7 +88,10 @@ class Coster {
     for (size_t i = axes.size(); i-- > 0;) {
       if (access.strides[axes[i]] == 0) continue;
       const double size = static_cast<double>(SizeOf(axes[i]));
-      contiguous = contiguous && access.strides[axes[i]] == static_cast<int64_t>(run);
+      // What lies in reverse order is reversed on chip.
+      const bool reversed = choice_.tile_axes.empty() && access.strides[axes[i]] == -1;
+      contiguous = contiguous && (reversed || access.strides[axes[i]] == static_cast<int64_t>(run));
+      if (reversed && access.is_store) *computed += size;
       if (contiguous) run *= size;
       all *= size;
     }

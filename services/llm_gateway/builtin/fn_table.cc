@@ -25,7 +25,7 @@ int Shift(double y) { return static_cast<int>(std::clamp(y, 0.0, 63.0)); }
 
 constexpr absl::string_view kScan = "nisa.tensor_tensor_scan";
 
-constexpr std::array<FnRow, 62> kRows = {{
+constexpr std::array<FnRow, 65> kRows = {{
     {Fn::kCopy, 1, false, false, "nl.copy", [](double x, double) { return x; }},
     {Fn::kNegate, 1, false, false, "nl.negative", [](double x, double) { return -x; }},
     {Fn::kAbs, 1, false, false, "nl.abs", [](double x, double) { return std::fabs(x); }},
@@ -86,11 +86,14 @@ constexpr std::array<FnRow, 62> kRows = {{
     {Fn::kCumProd, 1, false, false, kScan, nullptr, "1.0", "nl.multiply"},
     {Fn::kCumMax, 1, false, false, kScan, nullptr, "float(\"-inf\")", "nl.maximum"},
     {Fn::kCumMin, 1, false, false, kScan, nullptr, "float(\"inf\")", "nl.minimum"},
+    {Fn::kLinearScan, 3, false, false, kScan, nullptr, "0.0", "nl.multiply"},
     {Fn::kSum, 1, true, false, "nl.sum", nullptr, "0.0", "nl.add"},
     {Fn::kMean, 1, true, false, "nl.mean", nullptr, "0.0", "nl.add"},
     {Fn::kMax, 1, true, false, "nl.max", nullptr, "float(\"-inf\")", "nl.maximum"},
     {Fn::kMin, 1, true, false, "nl.min", nullptr, "float(\"inf\")", "nl.minimum"},
     {Fn::kProd, 1, true, false, "nl.prod", nullptr, "1.0", "nl.multiply"},
+    {Fn::kTopValues, 1, false, false, "nisa.max8", nullptr},
+    {Fn::kTopPositions, 1, false, false, "nisa.nc_find_index8", nullptr},
     {Fn::kMatmul, 2, false, false, "nisa.nc_matmul", nullptr},
     {Fn::kWindow, 2, false, false, "", nullptr},
     {Fn::kGather, 2, false, false, "", nullptr},
@@ -112,6 +115,8 @@ const FnRow& RowOf(Fn fn) { return kRows[static_cast<size_t>(fn)]; }
 bool IsReduction(Fn fn) { return RowOf(fn).is_reduction; }
 
 bool IsScan(Fn fn) { return RowOf(fn).nl_name == kScan; }
+
+bool IsSelection(Fn fn) { return fn == Fn::kTopValues || fn == Fn::kTopPositions; }
 
 Dims ResultDims(const Op& op) {
   if (!IsReduction(op.fn)) return op.dims;

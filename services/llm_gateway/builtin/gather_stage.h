@@ -18,9 +18,12 @@ class GatherStageEmitter : public StageEmitter {
 
  private:
   const Op& op() const { return program().ops[stage().stage.matmul]; }
-  // The row numbers of the tile, one for each partition; the tile's name.
+  // Rows have one element: a tile of numbers becomes a tile of elements.
+  bool OneByOne() const;
+  // The row numbers of the tile, one for each partition or element; the tile's name.
   std::string LoadNumbers();
   void EmitRows(const std::string& numbers);
+  void EmitElements(const std::string& numbers);
 };
 
 }  // namespace nkiagent::builtin

@@ -202,19 +202,14 @@ void LowerElementGather(NodeLowering& n) {
     b.Fail(absl::StrCat("a gather from more than ", kMaxRows, " elements is not supported"));
     return;
   }
-  Tensor element =
-      b.Named("element").Binary(Fn::kMultiply, index, static_cast<double>(strides[axis]), DType::kInt32);
-  for (size_t k = 0; k < rank; ++k) {
-    if (static_cast<int>(k) == axis || index.view.dims[k] == 1) continue;
-    Dims along(rank, 1);
-    along[k] = index.view.dims[k];
-    const Tensor step = b.Named("step").Binary(Fn::kMultiply, b.Positions(along[k]),
-                                               static_cast<double>(strides[k]), DType::kInt32);
-    element = b.Named("element").Binary(Fn::kAdd, element, b.ReshapeTo(step, along), DType::kInt32);
-  }
-  const int64_t count = ElementCount(index.view.dims);
+  // Where the row of each index starts; the numbers themselves step along the axis.
+  Tensor first = b.Positions(ElementCount(x.view.dims));
+  first.view = {0, index.view.dims, strides};
+  first.view.strides[axis] = 0;
   const Tensor table = b.ReshapeTo(x, {ElementCount(x.view.dims), 1});
-  n.Yield(b.ReshapeTo(b.Gather(table, b.ReshapeTo(element, {count})), index.view.dims));
+  const Tensor numbers = b.Cast(index, DType::kInt32);
+  const Tensor picked = b.Gather(table, numbers, static_cast<double>(strides[axis]), &first);
+  n.Yield(b.ReshapeTo(picked, index.view.dims));
 }
 
 // Nearest neighbours: output o takes input floor(o * scale).

@@ -1,6 +1,8 @@
 // Padding, tensors written into others, and views that step backwards or overlap.
 #include <algorithm>
 #include <cstdint>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -117,6 +119,10 @@ Tensor Flipped(NodeLowering& n) {
     if (Rank(x) == 0) break;
     const int axis = n.Axis(dim, x.view.dims.size());
     if (x.view.dims[axis] == 1) continue;
+    if (std::optional<Tensor> reversed = n.builder().ReversedScan(x, axis)) {
+      x = *std::move(reversed);
+      continue;
+    }
     x.view.offset += (x.view.dims[axis] - 1) * x.view.strides[axis];
     x.view.strides[axis] = -x.view.strides[axis];
   }

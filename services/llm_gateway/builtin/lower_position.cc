@@ -17,8 +17,17 @@ constexpr double kExactInt = 1 << 24;  // float32 holds every whole number up to
 // A pick by index compares every candidate position with the index, so it costs picks times candidates. For
 // more picks than this a table lookup is the better way.
 constexpr int64_t kMaxPicks = 8;
-// The largest few are found one by one.
+// The largest few are found one by one, or eight at a time in rows that the instructions for it take.
 constexpr int64_t kMaxRounds = 64;
+constexpr int64_t kMaxSelected = 512;
+constexpr int64_t kShortestSelectable = 8;  // isa-constraints of SDK 2.24, max8
+constexpr int64_t kLongestSelectable = 8192;
+
+bool Selectable(const Tensor& x, int axis) {
+  const int64_t size = x.view.dims[axis];
+  return !x.immediate.has_value() && IsFloat(x.dtype) && size >= kShortestSelectable &&
+         size <= kLongestSelectable;
+}
 
 // Positions 0, 1, … along `axis` of a tensor shaped `dims`, as numbers that compare and select exactly up to
 // 2^24.
@@ -38,8 +47,15 @@ Tensor FirstPosition(NodeLowering& n, const Tensor& x, const Tensor& extreme, co
   return SpreadReduce(b.Named("position"), Fn::kMin, candidate, reduced, true, dtype);
 }
 
+// The first position of the extreme along `axis`.
 Tensor PositionOfExtreme(NodeLowering& n, const Tensor& x, int axis, Fn fn, bool keep, DType dtype) {
   Builder& b = n.builder();
+  if (Selectable(x, axis)) {
+    const Selection first{1, fn == Fn::kMin};
+    const Tensor position =
+        b.Cast(b.Named("position").Top(Fn::kTopPositions, x, axis, first, DType::kInt32), dtype);
+    return keep || b.failed() ? position : b.DropAxis(position, axis);
+  }
   std::vector<bool> reduced(x.view.dims.size(), false);
   reduced[axis] = true;
   const Tensor extreme = b.Named("extreme").Reduce(fn, x, reduced, true, x.dtype);
@@ -78,40 +94,60 @@ void LowerExtremeWithPosition(NodeLowering& n, Fn fn) {
   const bool keep = n.BoolOr(2, "keepdim", false);
   reduced[axis] = true;
   const Tensor extreme = b.Reduce(fn, x, reduced, true, n.dtype(0));
-  const Tensor position = FirstPosition(n, x, extreme, PositionsAlong(b, x.view.dims, axis), reduced,
-                                        x.view.dims[axis], n.dtype(1));
+  const Tensor position = PositionOfExtreme(n, x, axis, fn, /*keep=*/true, n.dtype(1));
   if (b.failed()) return;
   n.YieldTuple({keep ? extreme : b.DropAxis(extreme, axis), keep ? position : b.DropAxis(position, axis)});
 }
 
-// Extremes along an axis in order, each with its position.
+// Extremes along an axis in order, and their positions.
 struct Extremes {
-  std::vector<Tensor> values, positions;
+  Tensor values, positions;
 };
 
-// The `count` largest (smallest) along `axis`, by taking the extreme and striking it out.
-Extremes TakeExtremes(NodeLowering& n, Tensor x, int64_t count, int axis, bool largest) {
+// By taking the extreme and striking it out, one by one.
+Extremes StrikeOutExtremes(NodeLowering& n, Tensor x, int64_t count, int axis, bool largest) {
   Builder& b = n.builder();
-  Extremes found;
   if (count < 1 || count > kMaxRounds) {
     b.Fail(absl::StrCat(n.node().op, " of ", count, " elements is not supported, only of 1 to ", kMaxRounds));
-    return found;
+    return {};
   }
   const Fn fn = largest ? Fn::kMax : Fn::kMin;
+  const DType dtype = x.dtype;
   const Tensor positions = PositionsAlong(b, x.view.dims, axis);
   const double infinity = std::numeric_limits<float>::infinity();
   std::vector<bool> reduced(x.view.dims.size(), false);
   reduced[axis] = true;
+  std::vector<Tensor> extremes, found;
   for (int64_t round = 0; round < count && !b.failed(); ++round) {
     const Tensor extreme = b.Named("extreme").Reduce(fn, x, reduced, true, x.dtype);
     const Tensor position = FirstPosition(n, x, extreme, positions, reduced, x.view.dims[axis], kF32);
-    found.values.push_back(extreme);
-    found.positions.push_back(position);
+    extremes.push_back(extreme);
+    found.push_back(position);
     if (round + 1 == count) break;
     const Tensor taken = b.Named("taken").Binary(Fn::kEqual, positions, position, DType::kBool);
     x = b.Named("rest").Select(taken, Builder::Number(largest ? -infinity : infinity, x.dtype), x, x.dtype);
   }
-  return found;
+  if (b.failed()) return {};
+  return {b.Concat(extremes, axis, dtype), b.Concat(found, axis, DType::kInt32)};
+}
+
+// The `count` largest (smallest) along `axis`. What nobody reads of it is left out later.
+Extremes TakeExtremes(NodeLowering& n, const Tensor& x, int64_t count, int axis, bool largest) {
+  Builder& b = n.builder();
+  const bool by_eights = Selectable(x, axis) && count >= 1 && count <= kMaxSelected;
+  if (!by_eights) return StrikeOutExtremes(n, x, count, axis, largest);
+  const Selection selection{count, !largest};
+  Extremes extremes;
+  extremes.values = b.Named("extremes").Top(Fn::kTopValues, x, axis, selection, x.dtype);
+  // Equal elements share the position of the first. Numbers of few bits are often equal.
+  const bool distinct = n.options().distinct_extremes && DTypeBytes(x.dtype) >= 4;
+  if (count == 1 || distinct || count > kMaxRounds) {
+    extremes.positions = b.Named("positions").Top(Fn::kTopPositions, x, axis, selection, DType::kInt32);
+    b.program().used_distinct_extremes |= count > 1 && distinct;
+  } else {
+    extremes.positions = StrikeOutExtremes(n, x, count, axis, largest).positions;
+  }
+  return extremes;
 }
 
 void LowerTopK(NodeLowering& n, int64_t count, int axis, bool largest) {
@@ -122,8 +158,7 @@ void LowerTopK(NodeLowering& n, int64_t count, int axis, bool largest) {
   }
   const Extremes found = TakeExtremes(n, x, count, axis, largest);
   if (n.builder().failed()) return;
-  n.YieldTuple({n.builder().Concat(found.values, axis, n.dtype(0)),
-                n.builder().Concat(found.positions, axis, n.dtype(1))});
+  n.YieldTuple({n.builder().Cast(found.values, n.dtype(0)), n.builder().Cast(found.positions, n.dtype(1))});
 }
 
 // The k-th smallest along an axis, or the lower median, and its position: the last of the k smallest.
@@ -138,8 +173,9 @@ void LowerOrderStatistic(NodeLowering& n) {
   const int64_t k = median ? (x.view.dims[axis] + 1) / 2 : n.IntOr(1, "k", 1);
   const Extremes smallest = TakeExtremes(n, x, k, axis, /*largest=*/false);
   if (n.builder().failed()) return;
-  std::vector<Tensor> results = {n.builder().Cast(smallest.values.back(), n.dtype(0)),
-                                 n.builder().Cast(smallest.positions.back(), n.dtype(1))};
+  std::vector<Tensor> results = {
+      n.builder().Cast(n.builder().Slice(smallest.values, axis, k - 1, 1, 1), n.dtype(0)),
+      n.builder().Cast(n.builder().Slice(smallest.positions, axis, k - 1, 1, 1), n.dtype(1))};
   if (!n.BoolOr(median ? 2 : 3, "keepdim", false)) {
     for (Tensor& result : results) result = n.builder().DropAxis(result, axis);
   }

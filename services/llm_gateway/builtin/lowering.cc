@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "services/llm_gateway/builtin/node_lowering.h"
+#include "services/llm_gateway/builtin/rolled_loops.h"
 
 namespace nkiagent::builtin {
 namespace {
@@ -126,6 +127,7 @@ absl::StatusOr<Program> LowerGraph(const Graph& graph, const LoweringOptions& op
     builder.Return(found->second.front());
   }
   if (builder.failed()) return builder.status();
+  RollLoops(&builder.program());
   return std::move(builder.program());
 }
 

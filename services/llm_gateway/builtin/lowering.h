@@ -16,6 +16,8 @@ struct LoweringOptions {
   bool one_pass_variance = true;
   // sin and cos arguments lie within the engine's domain of -pi..pi (isa-constraints, activation table).
   bool trigonometry_in_domain = true;
+  // Among the largest few of a row no two are equal, so that a value tells its position.
+  bool distinct_extremes = true;
 };
 
 // UNIMPLEMENTED, naming the node and the reason, for what the writer can't lower; only nodes that reach a

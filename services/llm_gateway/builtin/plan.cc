@@ -1,6 +1,7 @@
 #include "services/llm_gateway/builtin/plan.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <limits>
 #include <utility>
 
@@ -34,7 +35,7 @@ int BestPartitionAxis(const Iteration& it, const std::vector<int>& candidates) {
 // Squares smaller than this aren't worth turning.
 constexpr int64_t kSmallestTurnedBlock = 16;
 
-void TileRows(StagePlan* plan) {
+void TileRows(const Program& program, StagePlan* plan) {
   const Iteration& it = plan->iteration;
   std::vector<int> rows, frees;
   for (int i = 0; i < static_cast<int>(it.dims.size()); ++i) (it.free[i] ? frees : rows).push_back(i);
@@ -56,7 +57,10 @@ void TileRows(StagePlan* plan) {
     limit = kGatherFree;
   else if (plan->stage.matmul >= 0)
     limit = kMaxMovingFree;
-  if (plan->assumptions.max_free > 0) limit = std::min(limit, plan->assumptions.max_free);
+  // What selects among a row needs all of it.
+  const bool selects = std::any_of(plan->stage.ops.begin(), plan->stage.ops.end(),
+                                   [&](int op) { return IsSelection(program.ops[op].fn); });
+  if (plan->assumptions.max_free > 0 && !selects) limit = std::min(limit, plan->assumptions.max_free);
   if (!frees.empty()) {
     plan->free = TileAxis(it, frees.back(), limit);
     plan->free_loops.assign(frees.begin(), frees.end() - 1);
@@ -75,7 +79,7 @@ StagePlan PlanStage(const Program& program, const StagedProgram& staged, const S
     return plan;
   }
   if (stage.has_free) {
-    TileRows(&plan);
+    TileRows(program, &plan);
   } else {
     TileElementwise(program, &plan);
   }
@@ -104,7 +108,7 @@ bool IsTurned(const StagePlan& plan, const Access& access, DType dtype) {
   const int p = plan.partition.axis, f = plan.free.axis;
   if (p < 0 || f < 0 || plan.stage.matmul >= 0 || !plan.assumptions.finite_tiles || !IsFloat(dtype))
     return false;
-  if (access.strides[p] != 1 || access.strides[f] <= 1) return false;
+  if (access.strides[p] != 1 || std::abs(access.strides[f]) <= 1) return false;
   // Rows beyond the last hold whatever the chip held, which must not be multiplied into the others.
   if (access.is_store && plan.partition.ragged()) return false;
   return std::min(plan.partition.tile, TurnedBlock(plan)) >= kSmallestTurnedBlock;

@@ -76,21 +76,36 @@ enum class Fn {
   kCumProd,
   kCumMax,
   kCumMin,
+  // Three operands, running along the marked axis: r[i] = a[i] * r[i - 1] + b[i] with r[-1] the third, which
+  // is the same all along it.
+  kLinearScan,
   // One operand, over `Op::reduced` axes.
   kSum,
   kMean,
   kMax,
   kMin,
   kProd,
+  // One operand: the largest few along the one axis that `Op::reduced` marks, or where they lie; see
+  // Selection.
+  // The result has the other axes and then theirs.
+  kTopValues,
+  kTopPositions,
   // Two operands of shapes (B, M, K) and (B, K, N).
   kMatmul,
   // One or two operands, see Window; `Op::dims` has groups and channels apart: (N, G, M, …), poolings (N, C,
   // …).
   kWindow,
-  // Row numbers (L) and a table (V, R); `Op::dims` is (L, R).
+  // Row numbers of any shape and a table (V, R); `Op::dims` is that shape and R. With two more operands, a
+  // number and a tensor of the shape, the rows are numbers * third + fourth.
   kGather,
   // A recurrent layer, see recurrence.h.
   kRecurrence,
+};
+
+// Which elements of a row are selected.
+struct Selection {
+  int64_t count = 1;
+  bool smallest = false;
 };
 
 // A tensor: an argument of the kernel, or what operations compute.
@@ -124,6 +139,7 @@ struct Op {
   StridedView destination;
   std::optional<Window> window;          // of Fn::kWindow
   std::optional<Recurrence> recurrence;  // of Fn::kRecurrence
+  std::optional<Selection> selection;    // of Fn::kTopValues and Fn::kTopPositions
   DType dtype = DType::kFloat32;
   std::string origin;  // name of the graph node
   std::string label;   // what this step of the node computes; empty where it yields the node's own value
@@ -136,10 +152,12 @@ struct Program {
   // Which optimistic lowerings were used, so that a mismatch can refute them.
   bool used_one_pass_variance = false;
   bool used_unreduced_trigonometry = false;
+  bool used_distinct_extremes = false;
 };
 
 bool IsReduction(Fn fn);
 bool IsScan(Fn fn);
+bool IsSelection(Fn fn);
 
 // Shape of what `op` computes.
 Dims ResultDims(const Op& op);

@@ -106,6 +106,12 @@ std::optional<Revision> ReviseForMismatch(const KernelPlan& plan, const Observat
     }
     if (!revision.reason.empty()) return revision;
   }
+  if (plan.program.used_distinct_extremes) {
+    revision.assumptions.lowering.distinct_extremes = false;
+    revision.reason =
+        "Some of the largest elements are equal, so each is now found and struck out by itself.";
+    return revision;
+  }
   if (plan.program.used_unreduced_trigonometry) {
     revision.assumptions.lowering.trigonometry_in_domain = false;
     revision.reason = "The arguments of sin and cos leave -pi..pi, so they are now brought into it first.";

@@ -14,6 +14,9 @@ namespace {
 // At most this many operation names in a stage's comment.
 constexpr size_t kNamesInHeadline = 6;
 
+// What nisa.max8 finds at once.
+constexpr int64_t kEight = 8;
+
 }  // namespace
 
 std::string RowStageEmitter::Headline() const {
@@ -47,11 +50,100 @@ void RowStageEmitter::EmitLoops() {
     else
       IndexColumns("");
     for (size_t i = 0; i < stage().stage.ops.size(); ++i) {
-      EmitOp(i);
+      if (IsSelection(program().ops[stage().stage.ops[i]].fn)) {
+        EmitSelection(i);
+      } else {
+        EmitOp(i);
+      }
       EmitStore(i);
     }
   }
   CloseLoops();
+}
+
+bool RowStageEmitter::AnyOf(Fn fn, int operand) const {
+  return std::any_of(stage().stage.ops.begin(), stage().stage.ops.end(), [&](int index) {
+    const Op& op = program().ops[index];
+    return op.fn == fn && op.operands[0].value == operand;
+  });
+}
+
+RowStageEmitter::Selected RowStageEmitter::Select(size_t position, const std::string& data) {
+  const Op& op = program().ops[stage().stage.ops[position]];
+  const bool positions = AnyOf(Fn::kTopPositions, op.operands[0].value);
+  const int64_t rounds = (op.selection->count + kEight - 1) / kEight;
+  Selected selected{op.selection->count, op.selection->smallest, "", ""};
+  const auto eights = [&](absl::string_view name, absl::string_view dtype) {
+    const std::string tile = names().names.Unique(name);
+    body().Line(absl::StrCat(tile, " = nl.ndarray(", TupleLiteral({stage().partition.tile, kEight * rounds}),
+                             ", dtype=", dtype, ", buffer=nl.sbuf)"));
+    return tile;
+  };
+  const auto define = [&](absl::string_view name, absl::string_view expression) {
+    const std::string tile = names().names.Unique(name);
+    body().Line(absl::StrCat(tile, " = ", expression));
+    return tile;
+  };
+  if (rounds == 1) {
+    selected.values = define("top", absl::StrCat("nisa.max8(src=", data, ")"));
+    if (positions) {
+      selected.positions =
+          define("found", absl::StrCat("nisa.nc_find_index8(data=", data, ", vals=", selected.values, ")"));
+    }
+    return selected;
+  }
+  const std::string rest = define("rest", absl::StrCat("nl.copy(", data, ")"));
+  selected.values = eights("top", DTypeLiteral(op.operands[0].dtype));
+  if (positions) selected.positions = eights("found", "nl.uint32");
+  const std::string round = names().names.Unique("e");
+  OpenLoop(round, rounds, /*in_order=*/true);
+  const std::string some =
+      absl::StrCat("[", names().i_p, ", ", kEight, " * ", round, " + ", Vector(kEight, 1), "]");
+  body().Line(absl::StrCat(selected.values, some, " = nisa.max8(src=", rest, ")"));
+  if (positions) {
+    body().Line(absl::StrCat(selected.positions, some, " = nisa.nc_find_index8(data=", rest,
+                             ", vals=", selected.values, some, ")"));
+  }
+  body().Line(absl::StrCat("nisa.nc_match_replace8(data=", rest, ", vals=", selected.values, some,
+                           ", imm=float(\"-inf\"))"));
+  CloseLoop();
+  return selected;
+}
+
+void RowStageEmitter::EmitSelection(size_t position) {
+  const Op& op = program().ops[stage().stage.ops[position]];
+  if (stage().chunked()) {
+    Fail(absl::StrCat("node '%", op.origin, "': a row doesn't fit on chip as a whole"));
+    return;
+  }
+  const Tile whole = WithFreeAxis(OperandTile(position, 0));
+  const std::string key = absl::StrCat(whole.name, op.selection->smallest ? " -" : "");
+  auto found = selected_.find(key);
+  if (found == selected_.end() || found->second.count < op.selection->count) {
+    const std::string data =
+        op.selection->smallest
+            ? Define("negated", absl::StrCat("nl.negative(", whole.name, ")"), true, whole.dtype).name
+            : whole.name;
+    found = selected_.insert_or_assign(key, Select(position, data)).first;
+  }
+  const Selected& selected = found->second;
+  const int64_t count = op.selection->count;
+  const auto first = [&](const std::string& tile) {
+    return count % kEight == 0 && count == selected.count
+               ? tile
+               : absl::StrCat(tile, "[", names().i_p, ", ", Vector(count, 1), "]");
+  };
+  if (op.fn == Fn::kTopPositions) {
+    Bind(op.result,
+         Define(BaseName(op),
+                absl::StrCat("nl.copy(", first(selected.positions), ", dtype=", DTypeLiteral(op.dtype), ")"),
+                false, op.dtype));
+  } else if (op.selection->smallest) {
+    Bind(op.result,
+         Define(BaseName(op), absl::StrCat("nl.negative(", first(selected.values), ")"), false, whole.dtype));
+  } else {
+    Bind(op.result, Tile{first(selected.values), false, whole.dtype});
+  }
 }
 
 void RowStageEmitter::OpenChunkLoops(bool in_order) {
@@ -179,8 +271,11 @@ void RowStageEmitter::EmitPass(int pass) {
   const std::map<std::string, Tile> outer_loads = SaveLoads();
   std::map<size_t, Tile> carries;
   for (size_t i = 0; i < ops.size(); ++i) {
-    if (needed[i] && IsScan(program().ops[ops[i]].fn))
-      carries[i] = Accumulator(program().ops[ops[i]], "_carry");
+    if (!needed[i] || !IsScan(program().ops[ops[i]].fn)) continue;
+    carries[i] = Accumulator(program().ops[ops[i]], "_carry");
+    const std::string start = ScanStart(i);
+    if (start != RowOf(program().ops[ops[i]].fn).start)
+      body().Line(absl::StrCat(carries[i].name, "[...] = nl.add(", carries[i].name, ", ", start, ")"));
   }
   const size_t loops = stage().free_loops.size() + (stage().free.count() > 1 ? 1 : 0);
   OpenChunkLoops(/*in_order=*/!accumulators.empty() || !carries.empty());

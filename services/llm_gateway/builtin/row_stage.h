@@ -2,6 +2,7 @@
 #ifndef SERVICES_LLM_GATEWAY_BUILTIN_ROW_STAGE_H_
 #define SERVICES_LLM_GATEWAY_BUILTIN_ROW_STAGE_H_
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -32,8 +33,21 @@ class RowStageEmitter : public StageEmitter {
   Tile Accumulator(const Op& op, absl::string_view role);
   void Accumulate(size_t position, const Tile& accumulator);
   void Finish(const Op& op, const Tile& accumulator);
+  // The largest few of each row, eight at a time; a tile of them, or of their positions.
+  void EmitSelection(size_t position);
+
+  // Tiles that a selection among a tile yields.
+  struct Selected {
+    int64_t count = 0;
+    bool smallest = false;
+    std::string values, positions;
+  };
+  // The instructions that select what the operation at `position` needs of tile `data`.
+  Selected Select(size_t position, const std::string& data);
+  bool AnyOf(Fn fn, int operand) const;
 
   std::vector<int> pass_of_;
+  std::map<std::string, Selected> selected_;  // by tile
 };
 
 }  // namespace nkiagent::builtin

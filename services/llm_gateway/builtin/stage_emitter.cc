@@ -293,13 +293,21 @@ Tile StageEmitter::Load(const Access& access) {
   if (!stage_.tile_axes.empty()) return LoadInOrder(access);
   if (IsTurned(stage_, access, program().values[access.value].dtype)) return LoadTurned(access);
   const Value& value = program().values[access.value];
+  const bool reversed = IsReversed(access);
   const Subscripted source =
-      Subscript(access.value, access.offset, access.strides, stage_.iteration.dims, axes_);
-  const std::string mask = Mask(source.has_partition, source.has_free);
+      reversed ? SubscriptReversed(access)
+               : Subscript(access.value, access.offset, access.strides, stage_.iteration.dims, axes_);
   auto& cache = source.depends_on_loop ? loads_ : hoisted_loads_;
-  PythonWriter& out = source.depends_on_loop ? body_ : hoisted_;
+  // A tile that is used in both orders is loaded once.
+  const auto in_order = [&](Tile tile) {
+    if (reversed) tile.name = absl::StrCat(tile.name, "[", names_.i_p, ", ", ReversedColumns(), "]");
+    tile.reordered = reversed;
+    return tile;
+  };
   const auto found = cache.find(source.text);
-  if (found != cache.end()) return found->second;
+  if (found != cache.end()) return in_order(found->second);
+  const std::string mask = reversed ? source.mask : Mask(source.has_partition, source.has_free);
+  PythonWriter& out = source.depends_on_loop ? body_ : hoisted_;
   const bool widen = !source.has_partition && stage_.partition.tile > 1;
   Tile tile{names_.names.Unique(absl::StrCat(names_.hbm[access.value], widen ? "_row" : "_tile")),
             source.has_free, TileDType(value.dtype)};
@@ -311,7 +319,40 @@ Tile StageEmitter::Load(const Access& access) {
     out.Line(absl::StrCat(tile.name, " = nl.broadcast_to(", row, ", shape=", TupleLiteral(shape), ")"));
   }
   cache[source.text] = tile;
-  return tile;
+  return in_order(tile);
+}
+
+bool StageEmitter::IsReversed(const Access& access) const {
+  return stage_.tile_axes.empty() && stage_.matmul.k == 1 && stage_.free.axis >= 0 &&
+         access.strides[stage_.free.axis] == -1;
+}
+
+std::string StageEmitter::ReversedColumns() const {
+  return absl::StrCat(stage_.free.tile - 1, " - ", names_.i_f);
+}
+
+StageEmitter::Subscripted StageEmitter::SubscriptReversed(const Access& access) {
+  std::vector<AxisIndex> axes = axes_;
+  AxisIndex& columns = axes[stage_.free.axis];
+  std::string mask = RowMask();
+  Subscripted result;
+  if (column_start_.empty()) {  // one tile: its first element is the row's last
+    columns.text = names_.i_f;
+    Dims strides = access.strides;
+    strides[stage_.free.axis] = 1;
+    result =
+        Subscript(access.value, access.offset - (stage_.free.tile - 1), strides, stage_.iteration.dims, axes);
+  } else {
+    columns.text = absl::StrCat(column_start_, " + ", ReversedColumns());
+    result = Subscript(access.value, access.offset, access.strides, stage_.iteration.dims, axes);
+    if (stage_.free.ragged()) {
+      const std::string column_mask = absl::StrCat(columns.text, " < ", stage_.free.size);
+      mask = mask.empty() ? column_mask : absl::StrCat("(", mask, ") & (", column_mask, ")");
+    }
+  }
+  if (!result.has_partition) mask.clear();
+  result.mask = mask.empty() ? "" : absl::StrCat(", mask=(", mask, ")");
+  return result;
 }
 
 Tile StageEmitter::OperandTile(size_t position, size_t k) {
@@ -341,22 +382,35 @@ std::string StageEmitter::DTypeArgument(const Op& op, const std::vector<Tile>& t
   return absl::StrCat(", dtype=", DTypeLiteral(op.dtype));
 }
 
+std::string StageEmitter::ScanStart(size_t position) {
+  const Op& op = program().ops[stage_.stage.ops[position]];
+  if (op.fn != Fn::kLinearScan) return std::string(RowOf(op.fn).start);
+  if (op.operands[2].immediate.has_value()) return NumberLiteral(*op.operands[2].immediate, DType::kFloat32);
+  return OperandTile(position, 2).name;
+}
+
 void StageEmitter::EmitScan(size_t position, const std::string& start) {
   const Op& op = program().ops[stage_.stage.ops[position]];
   const FnRow& row = RowOf(op.fn);
-  const std::string data = WithFreeAxis(OperandTile(position, 0)).name;
-  const bool extreme = op.fn == Fn::kCumMax || op.fn == Fn::kCumMin;
-  // Each result is op1(op0(data, previous), second): the second operand has to change nothing.
-  std::string second = data;
-  if (!extreme) {
-    if (zeros_.empty()) {
-      zeros_ = names_.names.Unique("zeros");
-      hoisted_.Line(absl::StrCat(zeros_, " = nl.zeros(",
-                                 TupleLiteral({stage_.partition.tile, stage_.free.tile}),
+  const auto filled = [&](double value) {
+    std::string& tile = filled_[value];
+    if (tile.empty()) {
+      tile = names_.names.Unique(value == 0 ? "zeros" : "factors");
+      hoisted_.Line(absl::StrCat(tile, " = nl.full(", TupleLiteral({stage_.partition.tile, stage_.free.tile}),
+                                 ", ", NumberLiteral(value, DType::kFloat32),
                                  ", dtype=nl.float32, buffer=nl.sbuf)"));
     }
-    second = zeros_;
-  }
+    return tile;
+  };
+  const auto operand = [&](size_t k) {
+    return op.operands[k].immediate.has_value() ? filled(*op.operands[k].immediate)
+                                                : WithFreeAxis(OperandTile(position, k)).name;
+  };
+  // Each result is op1(op0(data, previous), second): of a plain scan the second operand has to change
+  // nothing.
+  const std::string data = operand(0);
+  const bool extreme = op.fn == Fn::kCumMax || op.fn == Fn::kCumMin;
+  const std::string second = op.fn == Fn::kLinearScan ? operand(1) : extreme ? data : filled(0);
   Bind(op.result,
        Define(BaseName(op),
               absl::StrCat(row.nl_name, "(", data, ", ", second, ", initial=", start, ", op0=", row.merge,
@@ -368,7 +422,7 @@ void StageEmitter::EmitOp(size_t position) {
   const int index = stage_.stage.ops[position];
   const Op& op = program().ops[index];
   if (IsScan(op.fn)) {
-    EmitScan(position, std::string(RowOf(op.fn).start));
+    EmitScan(position, ScanStart(position));
     return;
   }
   const bool is_row = stage_.stage.extents[position] == Extent::kRow;
@@ -446,6 +500,28 @@ void StageEmitter::EmitStore(size_t position) {
   }
   if (IsTurned(stage_, access, value.dtype)) {
     StoreTurned(access, tile);
+    return;
+  }
+  if (IsReversed(access)) {
+    const Tile forward =
+        Define(absl::StrCat(names_.hbm[access.value], "_forward"),
+               absl::StrCat("nl.copy(", tile.name, "[", names_.i_p, ", ", ReversedColumns(), "])"), true,
+               tile.dtype);
+    const Subscripted target = SubscriptReversed(access);
+    body_.Line(absl::StrCat("nl.store(", target.text, ", value=", forward.name, target.mask, ")"));
+    return;
+  }
+  const Op& op = program().ops[index];
+  if (IsSelection(op.fn)) {
+    const int64_t count = op.selection->count;
+    Dims strides = access.strides, extents = stage_.iteration.dims;
+    std::vector<AxisIndex> axes = axes_;
+    strides.push_back(1);
+    extents.push_back(count);
+    axes.push_back({Vector(count, 1), AxisIndex::Kind::kFree, false});
+    const Subscripted target = Subscript(access.value, access.offset, strides, extents, axes);
+    body_.Line(absl::StrCat("nl.store(", target.text, ", value=", tile.name,
+                            Mask(target.has_partition, false), ")"));
     return;
   }
   const Subscripted target =

@@ -89,6 +89,8 @@ class StageEmitter {
   void EmitOp(size_t position);
   // A scan of the tile that starts from `start`, a number or a column of one value per row.
   void EmitScan(size_t position, const std::string& start);
+  // What a scan starts from: a number, or a column of one value per row.
+  std::string ScanStart(size_t position);
   // Stores its result, if it lies in HBM.
   void EmitStore(size_t position);
   Tile OperandTile(size_t position, size_t operand);
@@ -118,16 +120,21 @@ class StageEmitter {
   std::string Mask(bool rows, bool columns) const;
   std::string RowMask() const;     // "" unless rows are ragged
   std::string ColumnMask() const;  // likewise
+  // `nl.arange(count)` along axis `position` of a tile; its name.
+  std::string Vector(int64_t count, size_t position);
+  Tile Load(const Access& access);
 
  private:
-  Tile Load(const Access& access);
   // A tile of several axes, loaded in the order in which it lies in memory.
   Tile LoadInOrder(const Access& access);
   // The shape of a tile; of one that doesn't vary along its free axes, with these of size 1.
   Dims TileShape(bool has_free) const;
-  // `nl.arange(count)` along axis `position` of a tile; its name.
-  std::string Vector(int64_t count, size_t position);
   Tile LoadPositions(const Access& access);
+  // Elements that lie in the order opposite to the tile's are moved as they lie and reversed on chip.
+  bool IsReversed(const Access& access) const;
+  // The tile's index along a reversed free axis.
+  std::string ReversedColumns() const;
+  Subscripted SubscriptReversed(const Access& access);
   // turned_access.cc: accesses whose elements are neighbours along the partition axis.
   Tile LoadTurned(const Access& access);
   void StoreTurned(const Access& access, const Tile& tile);
@@ -151,7 +158,7 @@ class StageEmitter {
   std::map<int, Tile> tiles_;             // by value
   std::map<std::string, Tile> loads_;     // by source expression
   std::map<std::string, Tile> hoisted_loads_;
-  std::string zeros_;                                         // a hoisted tile of them
+  std::map<double, std::string> filled_;                      // hoisted tiles of one number
   std::vector<std::pair<std::string, std::string>> vectors_;  // further index vectors and their definitions
   std::map<std::pair<int64_t, size_t>, std::string> vector_of_;  // by count and position
 };

@@ -150,10 +150,12 @@ class Cutter {
       for (size_t i = 0; i < op.dims.size(); ++i) {
         if (op.dims[i] == 1) continue;
         stage.dims.push_back(op.dims[i]);
-        stage.free.push_back(i == 1);
+        stage.free.push_back(i + 1 == op.dims.size());
       }
       stage.matmul = index;
-      stage.gathers = stage.has_free = true;
+      stage.gathers = true;
+      // Rows of one element have no columns: tiling may choose, as for elementwise operations.
+      stage.has_free = op.dims.back() != 1;
       stage.ops = {index};
       stage.extents = {Extent::kFull};
       return stage;
@@ -232,10 +234,11 @@ class Cutter {
       const std::vector<int>& writers = writers_[operand.value];
       if (writers.empty() || stage_of_op_[writers.front()] != candidate) continue;
       if (writers.size() > 1 || operand.view.offset != 0) return false;
+      const Op& writer = program_.ops[writers.front()];
+      if (IsSelection(writer.fn) || !IsContiguous(writer.destination)) return false;
       const size_t position = static_cast<size_t>(
           std::find(stage.ops.begin(), stage.ops.end(), writers.front()) - stage.ops.begin());
-      const Extent written =
-          IsReduction(program_.ops[writers.front()].fn) ? Extent::kRow : stage.extents[position];
+      const Extent written = IsReduction(writer.fn) ? Extent::kRow : stage.extents[position];
       if (StridesOverStage(stage, extent, operand.view.dims, operand.view.strides) !=
           CanonicalStrides(stage, written)) {
         return false;
@@ -368,7 +371,9 @@ Iteration Coalesce(const Program& program, const StagedProgram& staged, const St
       if (op.fn == Fn::kWindow) {
         access.strides = WindowStrides(stage, op, static_cast<int>(k));
       } else if (op.fn == Fn::kGather) {
-        const Dims along = k == 0 ? Dims{s[0], 0} : Dims{0, s[1]};
+        Dims along = s;  // of the numbers
+        if (k == 1) along.assign(op.dims.size() - 1, 0);
+        along.push_back(k == 1 ? s[1] : 0);
         access.strides = StridesOverStage(stage, extent, op.dims, along);
       } else if (op.fn == Fn::kMatmul) {
         access.strides =
@@ -379,9 +384,10 @@ Iteration Coalesce(const Program& program, const StagedProgram& staged, const St
       accesses.push_back(std::move(access));
     }
     Access store{op.result, op.destination.offset, {}, true, index, -1, extent};
-    if (IsReduction(op.fn)) {
+    if (IsReduction(op.fn) || IsSelection(op.fn)) {
       store.extent = Extent::kRow;
       store.strides = CanonicalStrides(stage, Extent::kRow);
+      for (int64_t& stride : store.strides) stride *= op.selection.has_value() ? op.selection->count : 1;
     } else {
       store.strides = StridesOverStage(stage, extent, op.destination.dims, op.destination.strides);
     }

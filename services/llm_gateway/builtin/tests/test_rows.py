@@ -1,0 +1,140 @@
+"""Selections among rows, scans in either direction, loops that export unrolls, and gathers of elements."""
+
+from __future__ import annotations
+
+import harness
+import pytest
+import torch
+from torch import nn
+
+
+class Apply(nn.Module):
+    """A function as a module."""
+
+    def __init__(self, function) -> None:  # noqa: ANN001
+        super().__init__()
+        self.function = function
+
+    def forward(self, *tensors: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
+        """The function of the tensors."""
+        return self.function(*tensors)
+
+
+def check(writer: harness.Writer, function, *inputs: torch.Tensor) -> harness.Session:  # noqa: ANN001
+    """The first kernel has to be right."""
+    session = harness.play(writer, harness.make_task(Apply(function), *inputs))
+    assert session.passed, (session.texts, session.results, session.sources[-1:])
+    assert len(session.sources) == 1
+    return session
+
+
+def distinct(*shape: int) -> torch.Tensor:
+    """A shuffled tensor without equal elements, some of them negative."""
+    count = torch.Size(shape).numel()
+    return (torch.randperm(count).float() - count / 2).reshape(shape)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: torch.topk(x, 8, dim=-1),
+        lambda x: torch.topk(x, 3, dim=-1, largest=False),
+        lambda x: torch.topk(x, 20, dim=-1),
+        lambda x: torch.topk(x, 2, dim=0),
+        lambda x: torch.sort(x, dim=-1),
+        lambda x: torch.sort(x, dim=-1, descending=True).values,
+        lambda x: (*torch.topk(x, 4, dim=-1), *torch.topk(x, 9, dim=-1), *x.max(-1), x.argmin(-1)),
+        lambda x: torch.topk(torch.softmax(x * 0.001, -1), 5, dim=-1).values,
+    ],
+)
+@pytest.mark.parametrize("shape", [(130, 60)], ids=str)
+def test_the_largest_few_come_by_eights(writer: harness.Writer, function, shape: tuple[int, ...]) -> None:  # noqa: ANN001
+    session = check(writer, function, distinct(*shape))
+    assert "nisa.max8" in session.sources[0]
+
+
+def test_equal_elements_have_positions_of_their_own(writer: harness.Writer) -> None:
+    x = torch.tensor([0.0] * 20 + [3.0, 1.0, 3.0, 2.0]).repeat(4, 1)
+    task = harness.make_task(Apply(lambda x: torch.topk(x, 4, dim=-1)), x)
+    session = harness.play(writer, task)
+    assert session.passed, session.results
+    assert "equal" in session.texts[1]
+
+
+def test_the_first_of_equal_extremes_is_told(writer: harness.Writer) -> None:
+    check(writer, lambda x: (x.argmax(-1), x.argmin(-1)), torch.randint(0, 4, (60, 50)).to(torch.bfloat16))
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_scans_from_the_end(writer: harness.Writer, axis: int) -> None:
+    x = torch.randn(20, 33, 41)
+    check(writer, lambda x: x.flip(axis).cumsum(axis).flip(axis) - x, x)
+    check(writer, lambda x: torch.cummax(x.flip(axis), axis)[0].flip(axis), x)
+
+
+def test_a_long_scan_from_the_end_is_split(writer: harness.Writer) -> None:
+    x = torch.randn(2, 50257) * 0.01
+    task = harness.make_task(Apply(lambda x: x.flip(-1).cumsum(-1).flip(-1)), x)
+    session = harness.play(writer, task)
+    assert session.passed, session.results
+
+
+def test_reversed_rows_are_turned_on_chip(writer: harness.Writer) -> None:
+    check(writer, lambda x: x.flip(-1) + x, torch.randn(130, 70))
+    check(writer, lambda x: x.flip(-1).sum(-1) + (x.flip(0) * x).sum(-1), torch.randn(130, 70))
+
+
+def recurrence(coefficient, addend, start):  # noqa: ANN001, ANN201
+    """A loop over columns, h = coefficient(t) * h + addend(t), that returns all its states and the last."""
+
+    def run(*tensors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        h = start(*tensors)
+        states = []
+        for t in range(tensors[0].shape[-1]):
+            h = coefficient(t, *tensors) * h + addend(t, *tensors)
+            states.append(h)
+        return torch.stack(states, dim=-1), h
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "loop",
+    [
+        recurrence(
+            lambda t, a, b: a[..., t], lambda t, a, b: b[..., t], lambda a, b: torch.zeros_like(b[..., 0])
+        ),
+        recurrence(lambda t, a, b: 0.9, lambda t, a, b: 0.1 * b[..., t], lambda a, b: a[..., 0]),
+        recurrence(
+            lambda t, a, b: torch.sigmoid(a[..., t]),
+            lambda t, a, b: (1 - torch.sigmoid(a[..., t])) * b[..., t],
+            lambda a, b: b[..., 3] * 2,
+        ),
+        recurrence(lambda t, a, b: a[..., 0], lambda t, a, b: b[..., t], lambda a, b: b[..., 0]),
+        recurrence(lambda t, a, b: a[..., 11 - t], lambda t, a, b: b[..., t], lambda a, b: b[..., 0]),
+    ],
+)
+@pytest.mark.parametrize("shape", [(130, 12), (3, 7, 12)], ids=str)
+def test_unrolled_recurrences_are_scans(writer: harness.Writer, loop, shape: tuple[int, ...]) -> None:  # noqa: ANN001
+    session = check(writer, loop, torch.rand(*shape), torch.randn(*shape))
+    assert "tensor_tensor_scan" in session.sources[0]
+
+
+def test_states_that_the_loop_uses_otherwise_stay_unrolled(writer: harness.Writer) -> None:
+    def loop(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        h = torch.zeros_like(b[0])
+        sums = []
+        for t in range(6):
+            h = a[t] * h + b[t]
+            sums.append((h * b[t]).sum(-1))
+        return torch.stack(sums)
+
+    check(writer, loop, torch.rand(6, 20, 30), torch.randn(6, 20, 30))
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_elements_are_gathered_one_by_one(writer: harness.Writer, axis: int, dtype: torch.dtype) -> None:
+    x = torch.randn(9, 31, 23).to(dtype)
+    index = torch.randint(0, x.shape[axis], (9, 23, 21))
+    check(writer, lambda x, index: torch.gather(x, axis, index) * 2, x, index)
