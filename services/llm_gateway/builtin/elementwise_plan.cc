@@ -121,21 +121,6 @@ bool FitsManyAxes(const Choice& choice) {
   return true;
 }
 
-// Cuts `axis` into (size / inner, inner).
-Iteration SplitAxis(Iteration it, int axis, int64_t inner) {
-  const auto at = [axis](auto& v) { return v.begin() + axis; };
-  it.dims[axis] /= inner;
-  it.dims.insert(at(it.dims) + 1, inner);
-  const bool free = it.free[axis];
-  it.free.insert(at(it.free) + 1, free);
-  for (Access& access : it.accesses) {
-    const int64_t stride = access.strides[axis];
-    access.strides[axis] = stride * inner;
-    access.strides.insert(at(access.strides) + 1, stride);
-  }
-  return it;
-}
-
 class Chooser {
  public:
   Chooser(const Program& program, StagePlan* plan)
@@ -147,7 +132,10 @@ class Chooser {
     const Iteration base = plan_->iteration;
     for (int axis = 0; axis < static_cast<int>(base.dims.size()); ++axis) {
       for (int64_t d = 2; d <= std::min(limit_, base.dims[axis] - 1); ++d) {
-        if (base.dims[axis] % d == 0) Consider(SplitAxis(base, axis, d), axis + 1);
+        if (base.dims[axis] % d != 0) continue;
+        Iteration split = base;
+        SplitAxis(&split, static_cast<size_t>(axis), d);
+        Consider(split, axis + 1);
       }
       Consider(base, axis);
     }

@@ -71,7 +71,7 @@ void DeclareTensors(const KernelPlan& plan, const KernelNames& names, PythonWrit
 std::unique_ptr<StageEmitter> MakeWindowStage(const KernelPlan& plan, const StagePlan& stage,
                                               KernelNames& names) {
   const Window& window = *plan.program.ops[stage.stage.matmul].window;
-  if (window.multiplies()) return std::make_unique<ConvStageEmitter>(plan, stage, names);
+  if (stage.window.contracts) return std::make_unique<ConvStageEmitter>(plan, stage, names);
   if (window.pools()) return std::make_unique<PoolStageEmitter>(plan, stage, names);
   return std::make_unique<DepthwiseStageEmitter>(plan, stage, names);
 }

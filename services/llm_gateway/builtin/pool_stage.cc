@@ -37,10 +37,11 @@ std::string PoolStageEmitter::EmitPiece(const Phases& phases) {
   const bool largest = window().kind == WindowKind::kMax;
   // The innermost tap axes become axes of the tile; the others get loops.
   int looped = spatial(), reduced = 0;
-  while (looped > 0 && (phases[looped - 1]->taps <= 1 || tile_rank() + reduced < kMaxFreeAxes)) {
+  const int positions = tile_rank() - 1;
+  while (looped > 0 && (phases[looped - 1]->taps <= 1 || positions + reduced < kMaxFreeAxes)) {
     reduced += phases[--looped]->taps > 1 ? 1 : 0;
   }
-  const int rank = 1 + tile_rank() + reduced;
+  const int rank = tile_rank() + reduced;
   std::string accumulator;
   std::vector<std::string> taps(window().axes.size());
   int64_t count = 1;
@@ -49,14 +50,12 @@ std::string PoolStageEmitter::EmitPiece(const Phases& phases) {
   for (int a = 0; a < looped; ++a) loops_needed |= phases[a]->taps > 1;
   int loops = 0;
   if (loops_needed) {
-    Dims shape = {stage().partition.tile};
-    for (int64_t size : PositionsOf(phases)) shape.push_back(size);
-    accumulator = Declare(absl::StrCat(BaseName(op()), largest ? "_max" : "_sum"), shape, true,
+    accumulator = Declare(absl::StrCat(BaseName(op()), largest ? "_max" : "_sum"), ShapeOf(phases), true,
                           largest ? -std::numeric_limits<double>::infinity() : 0, DType::kFloat32);
     loops = OpenTapLoops(phases, looped, /*in_order=*/true, &taps);
   }
   std::vector<std::string> axes;
-  for (int a = looped, at = 1 + tile_rank(); a < spatial(); ++a) {
+  for (int a = looped, at = tile_rank(); a < spatial(); ++a) {
     if (phases[a]->taps <= 1) continue;
     taps[a] = Vector(absl::StrCat("i_k", AxisName(a, spatial())), phases[a]->taps, at, rank);
     axes.push_back(absl::StrCat(at++));
@@ -82,7 +81,7 @@ std::string PoolStageEmitter::EmitPiece(const Phases& phases) {
 
 void PoolStageEmitter::EmitWindows() {
   const std::string dtype = absl::StrCat(", dtype=", DTypeLiteral(op().dtype), ")");
-  if (IsOnePiece()) {
+  if (IsOnePiece() && tile_rank() == 2) {
     const std::string piece = EmitPiece(TilePhases().front());
     Bind(op().result, Define(BaseName(op()), absl::StrCat("nl.copy(", piece, dtype), true, op().dtype));
     return;
@@ -90,7 +89,7 @@ void PoolStageEmitter::EmitWindows() {
   const std::string result = DeclareResult();
   for (const Phases& phases : TilePhases()) {
     const std::string piece = EmitPiece(phases);
-    const int rank = 1 + tile_rank();
+    const int rank = tile_rank();
     body().Line(absl::StrCat(result, "[", Vector("i_c", stage().partition.tile, 0, rank), ", ",
                              PieceIndex(phases, PositionVectors(phases, rank)), "] = ", piece));
   }

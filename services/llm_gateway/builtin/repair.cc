@@ -79,7 +79,10 @@ std::optional<Revision> ReviseForError(const KernelPlan& plan, const KernelText&
   return std::nullopt;
 }
 
-bool TurnsTiles(const KernelPlan& plan, const StagePlan& stage) {
+// Whether the stage multiplies with zeros on the belief that nothing becomes of that.
+bool TrustsFinite(const KernelPlan& plan, const StagePlan& stage) {
+  if (!stage.assumptions.finite_tiles) return false;
+  if (stage.stage.windowed) return stage.window.multiplies_with_zeros;
   return std::any_of(
       stage.iteration.accesses.begin(), stage.iteration.accesses.end(),
       [&](const Access& access) { return IsTurned(stage, access, plan.program.values[access.value].dtype); });
@@ -97,12 +100,12 @@ std::optional<Revision> ReviseForMismatch(const KernelPlan& plan, const Observat
   }
   if (observation.has_nan) {
     for (size_t i = 0; i < plan.stages.size(); ++i) {
-      if (!TurnsTiles(plan, plan.stages[i])) continue;
+      if (!TrustsFinite(plan, plan.stages[i])) continue;
       revision.assumptions.stages[i] = plan.stages[i].assumptions;
       revision.assumptions.stages[i].finite_tiles = false;
       revision.reason =
-          "NaN or infinity spreads where the Tensor engine turns a tile, so such tiles are now moved as they "
-          "lie.";
+          "NaN or infinity spreads where the Tensor engine multiplies it by zeros, so tiles are no longer "
+          "turned by it and groups of channels are no longer multiplied together.";
     }
     if (!revision.reason.empty()) return revision;
   }

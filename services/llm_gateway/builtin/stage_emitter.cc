@@ -264,7 +264,7 @@ Tile StageEmitter::LoadInOrder(const Access& access) {
   const auto found = cache.find(source.text);
   if (found != cache.end()) return found->second;
   std::string mask = RowMask();
-  if (stage_.free.ragged()) {
+  if (stage_.free.ragged() && access.strides[stage_.free.axis] != 0) {
     const std::string columns = absl::StrCat(axes[stage_.free.axis].text, " < ", stage_.free.size);
     mask = mask.empty() ? columns : absl::StrCat("(", mask, ") & (", columns, ")");
   }

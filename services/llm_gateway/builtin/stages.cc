@@ -182,11 +182,11 @@ class Cutter {
     return stage;
   }
 
-  // The last two spatial axes are the columns of a tile.
+  // The spatial axes are the columns of tiles.
   Stage NewWindowStage(int index) const {
     const Op& op = program_.ops[index];
     Stage stage;
-    const size_t columns = std::min<size_t>(op.window->axes.size(), 2);
+    const size_t columns = op.window->axes.size();
     for (size_t i = 0; i < op.dims.size(); ++i) {
       if (op.dims[i] == 1) continue;
       stage.dims.push_back(op.dims[i]);
@@ -252,8 +252,11 @@ class Cutter {
     StagedProgram everything_stored;
     everything_stored.in_hbm.assign(program_.values.size(), true);
     Iteration iteration = Coalesce(program_, everything_stored, stage);
+    // Loops take the outer axes of windows; the last two make tiles.
     const size_t rank = iteration.free.size();
-    if (stage.windowed && rank >= 2 && iteration.free[rank - 2]) MergeAxes(&iteration, rank - 2);
+    if (stage.windowed) {
+      return rank < 2 || !iteration.free[rank - 2] || MergeAxes(&iteration, rank - 2);
+    }
     return std::count(iteration.free.begin(), iteration.free.end(), true) <= 1;
   }
 
@@ -335,6 +338,19 @@ bool MergeAxes(Iteration* it, size_t axis) {
     a.strides.erase(at(a.strides));
   }
   return true;
+}
+
+void SplitAxis(Iteration* it, size_t axis, int64_t inner) {
+  const auto at = [axis](auto& v) { return v.begin() + static_cast<ptrdiff_t>(axis); };
+  it->dims[axis] /= inner;
+  it->dims.insert(at(it->dims) + 1, inner);
+  const bool free = it->free[axis];
+  it->free.insert(at(it->free) + 1, free);
+  for (Access& access : it->accesses) {
+    const int64_t stride = access.strides[axis];
+    access.strides[axis] = stride * inner;
+    access.strides.insert(at(access.strides) + 1, stride);
+  }
 }
 
 Dims StridesOverStage(const Stage& stage, Extent extent, const Dims& dims, const Dims& strides) {

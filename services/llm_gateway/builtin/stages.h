@@ -72,6 +72,9 @@ Iteration Coalesce(const Program& program, const StagedProgram& staged, const St
 // Merges `axis` and the one after it if every access steps through both as through one; whether it did.
 bool MergeAxes(Iteration* iteration, size_t axis);
 
+// Cuts `axis` into (size / inner, inner); `inner` divides it.
+void SplitAxis(Iteration* iteration, size_t axis, int64_t inner);
+
 }  // namespace nkiagent::builtin
 
 #endif  // SERVICES_LLM_GATEWAY_BUILTIN_STAGES_H_

@@ -1,6 +1,7 @@
 #include "services/llm_gateway/builtin/window.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <numeric>
 
 #include "absl/strings/str_cat.h"
@@ -76,6 +77,70 @@ WindowAxis AdaptiveAxis(int64_t input, int64_t output) {
     axis.kernel = std::max(axis.kernel, to - from);
   }
   return axis;
+}
+
+namespace {
+
+// Lowest and highest input position, relative to q * input_step, and the step between them.
+struct Shifts {
+  int64_t lowest = INT64_MAX, highest = INT64_MIN, step = 1;
+};
+
+Shifts ShiftsOf(const WindowAxis& axis) {
+  Shifts shifts;
+  for (const Phase& p : axis.phases) {
+    if (p.taps == 0) continue;
+    const int64_t last = p.origin + (p.taps - 1) * p.origin_step;
+    shifts.lowest = std::min({shifts.lowest, p.origin, last});
+    shifts.highest = std::max({shifts.highest, p.origin, last});
+    shifts.step = std::abs(p.origin_step);
+  }
+  return shifts;
+}
+
+bool Slides(const WindowAxis& axis) { return axis.phases.size() == 1 && axis.phases[0].origin_step > 0; }
+
+}  // namespace
+
+int64_t FullStack(const WindowAxis& axis) {
+  const Shifts shifts = ShiftsOf(axis);
+  if (shifts.lowest > shifts.highest) return 0;
+  for (const Phase& p : axis.phases) {
+    if (p.taps > 0 && (p.origin - shifts.lowest) % shifts.step != 0) return 0;
+  }
+  return (shifts.highest - shifts.lowest) / shifts.step + 1;
+}
+
+StackedAxis StackTaps(const WindowAxis& axis, int64_t count) {
+  StackedAxis stacked{axis, {}, axis.kernel, 0};
+  if (count == 1) return stacked;
+  if (Slides(axis)) {
+    Phase& phase = stacked.reads.phases[0];
+    stacked.stack = {count, phase.origin_step, 1};
+    phase.taps = (phase.taps + count - 1) / count;
+    phase.origin_step *= count;
+    phase.tap_step = count;
+    stacked.taps = phase.taps * count;
+    return stacked;
+  }
+  // Copy d holds what lies d steps after the lowest position; each phase meets it at another tap, or at none.
+  const Shifts shifts = ShiftsOf(axis);
+  int64_t first = 0, last = axis.kernel - 1;
+  for (Phase& phase : stacked.reads.phases) {
+    if (phase.taps == 0) continue;
+    const int64_t toward = phase.origin_step < 0 ? 1 : -1;
+    phase.first_tap += toward * phase.tap_step * ((phase.origin - shifts.lowest) / shifts.step);
+    stacked.stack = {count, shifts.step, -toward * phase.tap_step};
+    const int64_t end = phase.first_tap + (count - 1) * stacked.stack.tap_step;
+    first = std::min({first, phase.first_tap, end});
+    last = std::max({last, phase.first_tap, end});
+    phase.origin = shifts.lowest;
+    phase.taps = 1;
+  }
+  for (Phase& phase : stacked.reads.phases) phase.first_tap -= first;
+  stacked.taps = last - first + 1;
+  stacked.padding = -first;
+  return stacked;
 }
 
 int64_t Window::taps() const {

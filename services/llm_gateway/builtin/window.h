@@ -43,10 +43,29 @@ WindowAxis TransposedAxis(int64_t input, int64_t kernel, int64_t output, int64_t
 // its own.
 WindowAxis AdaptiveAxis(int64_t input, int64_t output);
 
+// Taps of an axis laid side by side on the partitions, so that one product contracts over all of them: copy
+// number d of the input is shifted by d * step positions and meets the tap d * tap_step after the first.
+struct TapStack {
+  int64_t count = 1, step = 1, tap_step = 1;
+};
+
+// An axis with its taps stacked. What is left of the phases' taps are steps of `stack.count` taps; their
+// numbers count from `padding` taps of zeros before the first one, `taps` in all.
+struct StackedAxis {
+  WindowAxis reads;
+  TapStack stack;
+  int64_t taps = 1, padding = 0;
+};
+
+// Copies of the input that all taps of any phase need; 0 if these aren't evenly spaced.
+int64_t FullStack(const WindowAxis& axis);
+// With `count` copies: 1, FullStack(), or, of a sliding axis, any number in between.
+StackedAxis StackTaps(const WindowAxis& axis, int64_t count);
+
 enum class WindowKind {
   kConvolution,  // operands: input (N, G*K, …), weight flattened to (G*M, K, taps); result (N, G, M, …)
   kTransposed,   // the same with weight (G*K, M, taps)
-  kDepthwise,    // K = 1: operands as for kConvolution
+  kDepthwise,    // K = 1, G > 1: operands as for kConvolution
   kMax,          // operand: input (N, C, …); result (N, C, …)
   kSum,          // likewise; padding counts as zero
   kMean,         // the sum over the number of taps, padding included
@@ -58,7 +77,6 @@ struct Window {
   int64_t channels = 1;  // K, of one group
   std::vector<WindowAxis> axes;
 
-  bool multiplies() const { return kind == WindowKind::kConvolution || kind == WindowKind::kTransposed; }
   bool pools() const { return kind >= WindowKind::kMax; }
   int64_t taps() const;
   // "3x3".
@@ -68,14 +86,37 @@ struct Window {
 // How a stage cuts its windows into tiles. Spatial axes before `tile_axis` have loops of their own, those
 // after it lie in a tile as a whole.
 struct WindowTiling {
+  bool contracts = false;  // on the Tensor engine
+  // Some weights are zeros that the kernel has put there.
+  bool multiplies_with_zeros = false;
   int tile_axis = 0;
-  int64_t positions = 1;     // of each phase along that axis in a tile
-  int64_t tiles = 1;         // along that axis
-  int64_t band = 1;          // tiles whose input is on chip together
-  bool whole_input = true;   // all of an image's channels (of a group) are on chip together
-  bool all_weights = true;   // likewise the weights of a group
-  int64_t channel_tile = 1;  // contracted at a time
+  int64_t positions = 1;      // of each phase along that axis in a tile
+  int64_t tiles = 1;          // along that axis
+  int64_t band = 1;           // tiles whose input is on chip together
+  bool whole_input = true;    // all of an image's channels (of a group) are on chip together
+  bool all_weights = true;    // likewise the weights of a group
+  int64_t channel_tile = 1;   // contracted at a time, of one group
+  int64_t groups = 1;         // of them on the partitions together, with zeros between their weights
+  bool grouped_rows = false;  // groups and their output channels are one axis: the tiles' partitions
+  int64_t images = 1;         // in a tile: StagePlan::tile_axes has their axis
+  // Lines along the last axis are on chip as they lie, without padding; outputs whose tap would fall into it
+  // are left out of that tap's product.
+  bool whole_lines = false;
+  std::vector<StackedAxis> stacked;  // per spatial axis
   std::vector<int> axes;  // per axis of Op::dims: which axis of the iteration it is; -1 where its size is 1
+
+  // Copies of the input on the partitions.
+  int64_t copies() const {
+    int64_t copies = 1;
+    for (const StackedAxis& axis : stacked) copies *= axis.stack.count;
+    return copies;
+  }
+  // Taps in memory, zeros included.
+  int64_t taps() const {
+    int64_t taps = 1;
+    for (const StackedAxis& axis : stacked) taps *= axis.taps;
+    return taps;
+  }
 };
 
 }  // namespace nkiagent::builtin

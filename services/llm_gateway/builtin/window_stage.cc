@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 
@@ -24,8 +25,20 @@ const char* WindowStageEmitter::AxisName(int spatial_axis, int spatial_axes) {
 
 std::string WindowStageEmitter::SumOf(const Terms& terms, int64_t constant) {
   std::string sum;
-  for (const auto& [text, factor] : terms) {
-    if (text.empty() || factor == 0) continue;
+  for (const auto& [term, factor] : terms) {
+    if (factor == 0) continue;
+    // Numbers at the end of a term are added up.
+    std::string text = term;
+    const size_t sign = text.size() < 3 ? std::string::npos : text.rfind(' ') - 1;
+    int64_t number = 0;
+    if (absl::SimpleAtoi(text, &number)) {
+      constant += factor * number;
+      text.clear();
+    } else if (sign < text.size() && absl::SimpleAtoi(text.substr(sign + 2), &number) && text[sign] != '*') {
+      constant += factor * (text[sign] == '-' ? -number : number);
+      text.resize(sign - 1);
+    }
+    if (text.empty()) continue;
     const int64_t size = factor < 0 ? -factor : factor;
     const bool composite = size != 1 && text.find(' ') != std::string::npos;
     const std::string operand = composite ? absl::StrCat("(", text, ")") : text;
@@ -45,7 +58,7 @@ std::string WindowStageEmitter::MaskOf(std::vector<std::string> conditions) {
 }
 
 int64_t WindowStageEmitter::channel_tiles() const {
-  if (!window().multiplies()) return 1;
+  if (!tiling().contracts) return 1;
   return (window().channels + tiling().channel_tile - 1) / tiling().channel_tile;
 }
 
@@ -88,7 +101,7 @@ void WindowStageEmitter::EmitPositions(int axis) {
     EmitBands();
     return;
   }
-  const WindowAxis& windows = window().axes[axis];
+  const WindowAxis& windows = reads(axis);
   const int at = tiling().axes[op().dims.size() - window().axes.size() + static_cast<size_t>(axis)];
   for (const Phase& phase : windows.phases) {
     const std::map<std::string, Tile> outer_loads = SaveLoads();
@@ -107,24 +120,46 @@ void WindowStageEmitter::EmitPositions(int axis) {
 
 // All input positions that `positions` outputs from the first on read.
 WindowStageEmitter::Extent WindowStageEmitter::WholeExtent(int axis, int64_t positions) {
-  const WindowAxis& windows = window().axes[axis];
+  const WindowAxis& windows = reads(axis);
+  const TapStack& stack = tiling().stacked[static_cast<size_t>(axis)].stack;
   Extent extent;
-  extent.lowest = windows.Lowest(0);
-  const int64_t highest = windows.Highest(0, positions);
-  extent.size = highest - extent.lowest + 1;
+  if (tiling().whole_lines && axis + 1 == spatial()) {
+    extent.size = windows.input;
+  } else {
+    extent.lowest = windows.Lowest(0);
+    extent.size = windows.Highest(0, positions) - extent.lowest + 1;
+    // Lines that lie next to each other are one run, even where not all are read.
+    if (!window().axes[axis].padded() && stack.count == 1 && axis > tiling().tile_axis) {
+      extent.lowest = 0;
+      extent.size = std::max(extent.size, windows.input);
+    }
+  }
+  const std::string base = absl::StrCat("i_", AxisName(axis, spatial()));
+  if (stack.count > 1) {
+    extent.vector = Vector(base, extent.size, lead() + axis, lead() + spatial());
+    extent.image = SumOf({{extent.vector, 1}, {tap_variables_[axis], stack.step}}, extent.lowest);
+    extent.chip = extent.vector;
+    MaskExtent(axis, extent.size - 1, &extent);
+    return extent;
+  }
   const int64_t from = std::max<int64_t>(extent.lowest, 0);
-  const int64_t count = std::max<int64_t>(std::min(highest, windows.input - 1) - from + 1, 1);
-  extent.vector = Vector(absl::StrCat("i_", AxisName(axis, spatial())), count, axis + 1, spatial() + 1);
+  const int64_t to = std::min(extent.lowest + extent.size, windows.input);
+  const int64_t count = std::max<int64_t>(to - from, 1);
+  extent.vector = Vector(base, count, lead() + axis, lead() + spatial());
   extent.image = SumOf({{extent.vector, 1}}, from);
   extent.chip = SumOf({{extent.vector, 1}}, from - extent.lowest);
   extent.clipped = count < extent.size;
+  extent.before = from - extent.lowest;
+  extent.after = extent.size - count - extent.before;
   return extent;
 }
 
 // Those of the current position of a loop, or of the current band.
 WindowStageEmitter::Extent WindowStageEmitter::MovingExtent(int axis) {
-  const WindowAxis& windows = window().axes[axis];
+  const WindowAxis& windows = reads(axis);
+  const TapStack& stack = tiling().stacked[static_cast<size_t>(axis)].stack;
   Extent extent;
+  extent.moves = true;
   Terms moved;
   int64_t reach = 0;  // input positions from the first loop iteration's lowest to the last one's highest
   if (axis == tiling().tile_axis) {
@@ -141,61 +176,127 @@ WindowStageEmitter::Extent WindowStageEmitter::MovingExtent(int axis) {
     reach = (phase.count - 1) * windows.input_step + extent.size - 1;
     moved = {{positions_[axis], windows.input_step}};
   }
-  extent.vector = Vector(absl::StrCat("i_", AxisName(axis, spatial())), extent.size, axis + 1, spatial() + 1);
+  extent.vector =
+      Vector(absl::StrCat("i_", AxisName(axis, spatial())), extent.size, lead() + axis, lead() + spatial());
   moved.emplace_back(extent.vector, 1);
+  if (stack.count > 1) moved.emplace_back(tap_variables_[axis], stack.step);
   extent.image = SumOf(moved, extent.lowest);
   extent.chip = extent.vector;
-  std::vector<std::string> conditions;
-  if (extent.lowest < 0) conditions.push_back(absl::StrCat(extent.image, " >= 0"));
-  if (extent.lowest + reach >= windows.input) {
-    conditions.push_back(absl::StrCat(extent.image, " < ", windows.input));
-  }
-  extent.mask = absl::StrJoin(conditions, ") & (");
-  extent.clipped = !conditions.empty();
+  MaskExtent(axis, reach, &extent);
   return extent;
+}
+
+void WindowStageEmitter::MaskExtent(int axis, int64_t reach, Extent* extent) {
+  const int64_t input = reads(axis).input;
+  const TapStack& stack = tiling().stacked[static_cast<size_t>(axis)].stack;
+  const int64_t highest = extent->lowest + reach + (stack.count - 1) * stack.step;
+  std::vector<std::string> conditions;
+  if (extent->lowest < 0) conditions.push_back(absl::StrCat(extent->image, " >= 0"));
+  if (highest >= input) conditions.push_back(absl::StrCat(extent->image, " < ", input));
+  extent->before = std::max<int64_t>(-extent->lowest, 0);
+  extent->after = std::max<int64_t>(highest - input + 1, 0);
+  extent->mask = absl::StrJoin(conditions, ") & (");
+  extent->clipped = !conditions.empty();
+}
+
+void WindowStageEmitter::DeclareInput(const std::string& base, const Dims& shape, bool partial, double fill) {
+  bool clipped = false, by_margins = !partial;
+  int64_t elements = 1, margins = 0;
+  for (int64_t size : shape) elements *= size;
+  for (size_t a = 0; a < extents_.size(); ++a) {
+    const Extent& extent = extents_[a];
+    clipped = clipped || extent.clipped;
+    if (!extent.clipped) continue;
+    by_margins = by_margins && !extent.moves && extent.before + extent.after < extent.size;
+    margins += elements / extent.size * (extent.before + extent.after);
+  }
+  by_margins = by_margins && 2 * margins < elements;
+  input_ = Declare(base, shape, partial || (clipped && !by_margins), fill, op().operands[0].dtype);
+  if (clipped && by_margins) FillMargins(shape, fill);
+}
+
+// Copies overlap the margins of others with input, which is loaded over them.
+void WindowStageEmitter::FillMargins(const Dims& shape, double fill) {
+  const size_t first = shape.size() - extents_.size();
+  for (size_t a = 0; a < extents_.size(); ++a) {
+    for (const bool front : {true, false}) {
+      const int64_t count = front ? extents_[a].before : extents_[a].after;
+      if (!extents_[a].clipped || count == 0) continue;
+      Dims margin = shape;
+      margin[first + a] = count;
+      std::vector<std::string> index;
+      for (size_t i = 0; i < shape.size(); ++i) {
+        index.push_back(Vector("i_z", margin[i], static_cast<int>(i), static_cast<int>(shape.size())));
+      }
+      if (!front) index[first + a] = SumOf({{index[first + a], 1}}, extents_[a].size - count);
+      body().Line(absl::StrCat(input_, "[", absl::StrJoin(index, ", "), "] = nisa.memset(",
+                               TupleLiteral(margin), ", ", NumberLiteral(fill, DType::kFloat32),
+                               ", dtype=", DTypeLiteral(op().operands[0].dtype), ")"));
+    }
+  }
 }
 
 void WindowStageEmitter::LoadInput() {
   extents_.clear();
-  bool filled = false;
+  int stacked = 0;
   for (int a = 0; a < spatial(); ++a) {
     const bool moving =
         !tiling().whole_input &&
         (a < tiling().tile_axis ? window().axes[a].output > 1 : a == tiling().tile_axis && !band_.empty());
     int64_t most = 1;
-    for (const Phase& phase : window().axes[a].phases) most = std::max(most, phase.count);
+    for (const Phase& phase : reads(a).phases) most = std::max(most, phase.count);
     extents_.push_back(
         moving ? MovingExtent(a)
                : WholeExtent(a, a == tiling().tile_axis ? tiling().tiles * tiling().positions : most));
-    filled |= extents_.back().clipped;
+    stacked += tiling().stacked[static_cast<size_t>(a)].stack.count > 1 ? 1 : 0;
   }
   // The source: the axes that select image, group or row, then channels, then the spatial axes.
   const Access& access = AccessOf(stage().stage.matmul, 0);
   const StridedView& view = op().operands[0].view;
   Dims strides = access.strides, sizes = stage().iteration.dims;
   std::vector<AxisIndex> indices = axes();
-  const bool contracts = window().multiplies();
-  const int64_t lines = contracts ? tiling().channel_tile : stage().partition.tile;
-  const std::string line = Vector("i_c", lines, 0, spatial() + 1);
+  const int rank = lead() + spatial();
+  const int64_t in_copy = tiling().contracts ? copy_lines() : lines();
+  const std::string line = Vector("i_c", in_copy, 0, rank);
+  const AxisTiling& rows = stage().partition;
+  const std::string tile = rows.count() > 1 ? names().row : "";
   std::vector<std::string> masks;
-  if (contracts) {
-    const std::string channel = SumOf({{channel_tiles() > 1 ? names().k : "", lines}, {line, 1}}, 0);
+  if (tiling().contracts) {
+    // Channels of one group, or of all.
+    const bool grouped = tiling().grouped_rows;
+    const int64_t channels = grouped ? op().dims[1] * window().channels : window().channels;
+    const std::string number = grouped ? tile : channel_tiles() > 1 ? names().k : "";
+    const std::string channel = SumOf({{number, in_copy}, {line, 1}}, 0);
+    if (grouped && rows.axis >= 0) strides[rows.axis] = 0;
     strides.push_back(view.strides[1]);
-    sizes.push_back(window().channels);
+    sizes.push_back(channels);
     indices.push_back({channel, AxisIndex::Kind::kPartition, true});
-    if (window().channels % lines != 0) masks.push_back(absl::StrCat(channel, " < ", window().channels));
+    if (channels % in_copy != 0) masks.push_back(absl::StrCat(channel, " < ", channels));
   } else {
-    const AxisTiling& rows = stage().partition;
-    const std::string row = SumOf({{rows.count() > 1 ? names().row : "", rows.tile}, {line, 1}}, 0);
+    const std::string row = SumOf({{tile, rows.tile}, {line, 1}}, 0);
     if (rows.axis >= 0) indices[rows.axis] = {row, AxisIndex::Kind::kPartition, true};
     if (rows.ragged()) masks.push_back(absl::StrCat(row, " < ", rows.size));
   }
-  filled |= !masks.empty();
-  Dims shape = {lines};
-  std::vector<std::string> chip = {line};
-  if (contracts) {
+  const bool partial = !masks.empty();
+  Terms partition;
+  int64_t copies = 1;
+  for (int a = spatial(); a-- > 0;) {
+    const int64_t count = tiling().stacked[static_cast<size_t>(a)].stack.count;
+    if (count > 1) partition.insert(partition.begin(), {tap_variables_[a], copies * in_copy});
+    copies *= count;
+  }
+  partition.emplace_back(line, 1);
+  Dims shape = {lines()};
+  std::vector<std::string> chip = {SumOf(partition, 0)};
+  if (tiling().contracts) {
     shape.push_back(channel_tiles());
     chip.push_back(channel_tiles() > 1 ? names().k : "0");
+  }
+  if (tiling().images > 1) {
+    const std::string image = Vector("i_n", tiling().images, 1, rank);
+    indices[stage().tile_axes[0]] = {image, AxisIndex::Kind::kFree, true};
+    shape.push_back(tiling().images);
+    chip.push_back(image);
   }
   for (int a = 0; a < spatial(); ++a) {
     strides.push_back(view.strides[2 + a]);
@@ -206,12 +307,16 @@ void WindowStageEmitter::LoadInput() {
     chip.push_back(extents_[a].chip);
   }
   const double fill = window().kind == WindowKind::kMax ? -std::numeric_limits<double>::infinity() : 0;
-  input_ =
-      Declare(absl::StrCat(names().hbm[access.value], "_sb"), shape, filled, fill, op().operands[0].dtype);
+  DeclareInput(absl::StrCat(names().hbm[access.value], "_sb"), shape, partial, fill);
   const std::string source = Subscript(access.value, access.offset, strides, sizes, indices).text;
   if (channel_tiles() > 1) OpenLoop(names().k, channel_tiles(), /*in_order=*/false);
+  for (int a = 0; a < spatial(); ++a) {
+    const int64_t count = tiling().stacked[static_cast<size_t>(a)].stack.count;
+    if (count > 1) OpenLoop(tap_variables_[a], count, /*in_order=*/false);
+  }
   body().Line(
       absl::StrCat(input_, "[", absl::StrJoin(chip, ", "), "] = nl.load(", source, MaskOf(masks), ")"));
+  for (; stacked > 0; --stacked) CloseLoop();
   if (channel_tiles() > 1) CloseLoop();
 }
 
@@ -261,46 +366,61 @@ void WindowStageEmitter::EmitTile() {
 
 std::vector<WindowStageEmitter::Phases> WindowStageEmitter::TilePhases() const {
   std::vector<Phases> choices = {phases_};
-  for (int a = tiling().tile_axis; a < spatial(); ++a) {
+  AddPhases(tiling().tile_axis, &choices);
+  return choices;
+}
+
+std::vector<WindowStageEmitter::Phases> WindowStageEmitter::AllPhases() const {
+  std::vector<Phases> choices = {phases_};
+  AddPhases(0, &choices);
+  return choices;
+}
+
+void WindowStageEmitter::AddPhases(int from, std::vector<Phases>* choices) const {
+  for (int a = from; a < spatial(); ++a) {
     std::vector<Phases> longer;
-    for (const Phases& choice : choices) {
-      for (const Phase& phase : window().axes[a].phases) {
+    for (const Phases& choice : *choices) {
+      for (const Phase& phase : reads(a).phases) {
         longer.push_back(choice);
         longer.back()[a] = &phase;
       }
     }
-    choices = std::move(longer);
+    *choices = std::move(longer);
   }
-  return choices;
 }
 
-Dims WindowStageEmitter::PositionsOf(const Phases& phases) const {
-  Dims positions;
+Dims WindowStageEmitter::ShapeOf(const Phases& phases) const {
+  Dims shape = {stage().partition.tile};
+  if (tiling().images > 1) shape.push_back(tiling().images);
   for (int a = tiling().tile_axis; a < spatial(); ++a) {
-    positions.push_back(a == tiling().tile_axis ? tiling().positions : phases[a]->count);
+    shape.push_back(a == tiling().tile_axis ? tiling().positions : phases[a]->count);
   }
-  return positions;
+  return shape;
 }
 
 std::vector<std::string> WindowStageEmitter::PositionVectors(const Phases& phases, int rank) {
-  const Dims sizes = PositionsOf(phases);
+  const Dims shape = ShapeOf(phases);
   std::vector<std::string> vectors(window().axes.size());
   for (int a = tiling().tile_axis; a < spatial(); ++a) {
-    const int position = a - tiling().tile_axis;
-    vectors[a] = Vector(absl::StrCat("i_o", AxisName(a, spatial())), sizes[position], position + 1, rank);
+    const int position = lead() + a - tiling().tile_axis;
+    vectors[a] = Vector(absl::StrCat("i_o", AxisName(a, spatial())), shape[position], position, rank);
   }
   return vectors;
+}
+
+std::string WindowStageEmitter::TileLead(int64_t rows, int rank) {
+  const std::string row = Vector("i_c", rows, 0, rank);
+  return tiling().images > 1 ? absl::StrCat(row, ", ", Vector("i_n", tiling().images, 1, rank)) : row;
 }
 
 std::string WindowStageEmitter::ReadInput(const Phases& phases, const std::vector<std::string>& positions,
                                           const std::vector<std::string>& taps, const std::string& channels,
                                           int rank) {
-  const bool contracts = window().multiplies();
-  const int64_t lines = contracts ? tiling().channel_tile : stage().partition.tile;
-  std::vector<std::string> index = {Vector("i_c", lines, 0, rank)};
-  if (contracts) index.push_back(channels);
+  std::vector<std::string> index = {Vector("i_c", lines(), 0, rank)};
+  if (tiling().contracts) index.push_back(channels);
+  if (tiling().images > 1) index.push_back(Vector("i_n", tiling().images, 1, rank));
   for (int a = 0; a < spatial(); ++a) {
-    const WindowAxis& windows = window().axes[a];
+    const WindowAxis& windows = reads(a);
     const Phase& phase = *phases[a];
     Terms terms = {{taps[a], phase.origin_step}};
     int64_t lowest = extents_[a].lowest;
@@ -340,15 +460,16 @@ std::string WindowStageEmitter::TapNumber(const Phases& phases, const std::vecto
   for (int a = spatial(); a-- > 0;) {
     terms.insert(terms.begin(), {taps[a], phases[a]->tap_step * inner});
     constant += phases[a]->first_tap * inner;
-    inner *= window().axes[a].kernel;
+    inner *= tiling().stacked[static_cast<size_t>(a)].taps;
   }
   return SumOf(terms, constant);
 }
 
 bool WindowStageEmitter::IsOnePiece() const {
-  bool one = tile_rank() == 1;
-  for (int a = tiling().tile_axis; a < spatial(); ++a) one = one && window().axes[a].output_step == 1;
-  return one;
+  for (int a = tiling().tile_axis; a < spatial(); ++a) {
+    if (window().axes[a].output_step != 1) return false;
+  }
+  return true;
 }
 
 std::string WindowStageEmitter::PieceIndex(const Phases& phases,
@@ -363,13 +484,20 @@ std::string WindowStageEmitter::PieceIndex(const Phases& phases,
   return SumOf(terms, constant);
 }
 
+Dims WindowStageEmitter::ResultShape() const {
+  Dims shape = {stage().partition.tile};
+  if (tiling().images > 1) shape.push_back(tiling().images);
+  shape.push_back(stage().free.tile);
+  return shape;
+}
+
 std::string WindowStageEmitter::DeclareResult() {
   // With fewer outputs than the stride some of the tile belongs to no phase.
   bool partial = false;
   for (int a = tiling().tile_axis; a < spatial(); ++a) {
     partial |= static_cast<int64_t>(window().axes[a].phases.size()) < window().axes[a].output_step;
   }
-  return Declare(BaseName(op()), {stage().partition.tile, stage().free.tile}, partial, 0, op().dtype);
+  return Declare(BaseName(op()), ResultShape(), partial, 0, op().dtype);
 }
 
 }  // namespace nkiagent::builtin

@@ -33,8 +33,16 @@ class WindowStageEmitter : public StageEmitter {
   const Window& window() const { return *op().window; }
   const WindowTiling& tiling() const { return stage().window; }
   int spatial() const { return static_cast<int>(window().axes.size()); }
-  // Axes of a tile beside the partition axis.
-  int tile_rank() const { return spatial() - tiling().tile_axis; }
+  // A spatial axis as the input on chip is read along it.
+  const WindowAxis& reads(int axis) const { return tiling().stacked[static_cast<size_t>(axis)].reads; }
+  // Axes of a tile: partitions, images if there are several, positions.
+  int tile_rank() const { return lead() + spatial() - tiling().tile_axis; }
+  int lead() const { return tiling().images > 1 ? 2 : 1; }
+  // Partitions of the input: copies of the channels, or rows.
+  int64_t lines() const {
+    return tiling().contracts ? tiling().copies() * copy_lines() : stage().partition.tile;
+  }
+  int64_t copy_lines() const { return tiling().groups * tiling().channel_tile; }
   int64_t channel_tiles() const;
 
   // `nl.arange(count)` along axis `position` of `rank`, defined once; its name.
@@ -54,24 +62,30 @@ class WindowStageEmitter : public StageEmitter {
   // One choice of phase for each spatial axis; those of the axes with loops of their own are given.
   using Phases = std::vector<const Phase*>;
   std::vector<Phases> TilePhases() const;
-  // Sizes of the tile axes for one choice.
-  Dims PositionsOf(const Phases& phases) const;
-  // Index vectors of those axes, by spatial axis.
+  // The same for all spatial axes.
+  std::vector<Phases> AllPhases() const;
+  // Shape of the tile of one choice.
+  Dims ShapeOf(const Phases& phases) const;
+  // Index vectors of the positions, by spatial axis.
   std::vector<std::string> PositionVectors(const Phases& phases, int rank);
   // `input[…]` at the taps `taps` (by spatial axis, empty for the only one) of channel tile `channels`, as a
   // tile of `rank` axes.
   std::string ReadInput(const Phases& phases, const std::vector<std::string>& positions,
                         const std::vector<std::string>& taps, const std::string& channels, int rank);
+  // The index vectors of a tile up to its positions, as subscripts.
+  std::string TileLead(int64_t rows, int rank);
   // Opens loops over the taps of one choice along the first `axes` spatial axes that have several; fills in
   // their variables.
   int OpenTapLoops(const Phases& phases, int axes, bool in_order, std::vector<std::string>* taps);
   // The number of a tap among all of them.
   std::string TapNumber(const Phases& phases, const std::vector<std::string>& taps) const;
-  // Whether the result is one piece that lies in the tile as it is.
+  // Whether the result is one piece that fills the tile.
   bool IsOnePiece() const;
   // Index of the piece within the tile of all positions, flattened.
   std::string PieceIndex(const Phases& phases, const std::vector<std::string>& positions) const;
-  // A tile for the pieces of all choices; its name.
+  // Shape of the tile of all choices.
+  Dims ResultShape() const;
+  // A tile for their pieces; its name.
   std::string DeclareResult();
 
   static const char* AxisName(int spatial_axis, int spatial_axes);
@@ -82,10 +96,18 @@ class WindowStageEmitter : public StageEmitter {
   struct Extent {
     int64_t size = 1, lowest = 0;
     std::string vector, image, chip, mask;  // of the load
-    bool clipped = false;                   // some elements are not loaded
+    bool clipped = false;                   // some elements are not loaded: of each copy,
+    int64_t before = 0, after = 0;          // these at the ends; where loops move them, maybe any
+    bool moves = false;
   };
   Extent WholeExtent(int axis, int64_t positions);
   Extent MovingExtent(int axis);
+  // Adds the masks of a copy's load.
+  void MaskExtent(int axis, int64_t reach, Extent* extent);
+  // Declares the input; what no load fills of it is `fill`.
+  void DeclareInput(const std::string& base, const Dims& shape, bool partial, double fill);
+  void FillMargins(const Dims& shape, double fill);
+  void AddPhases(int from, std::vector<Phases>* choices) const;
   void EmitBands();
   void EmitTile();
 

@@ -143,6 +143,8 @@ def _verdict(task: Task, outputs: list[np.ndarray], unwritten: list[int]) -> str
         close = np.isclose(
             actual.astype(np.float64), expected.astype(np.float64), atol=TOLERANCE, rtol=TOLERANCE
         )
+        if (np.isnan(actual.astype(np.float64)) & ~np.isnan(expected.astype(np.float64))).any():
+            return f"verified: FAIL (nan): output {n} has NaN where the reference has none\n"
         if not close.all():
             return (
                 f"verified: FAIL (mismatch): {(~close).sum()} of {close.size} elements of output {n} differ\n"

@@ -25,6 +25,17 @@ def check(writer: harness.Writer, model: nn.Module, *inputs: torch.Tensor) -> ha
         (nn.Conv2d(3, 16, 11, stride=4, padding=2), (1, 3, 224, 224)),
         (nn.Conv2d(12, 8, 3, groups=4, padding=1, bias=False), (2, 12, 9, 10)),
         (nn.Conv3d(3, 8, (3, 5, 7), stride=(1, 2, 1)), (1, 3, 16, 40, 60)),
+        (nn.Conv3d(5, 8, 3, padding=(2, 1, 1), dilation=(2, 1, 1)), (2, 5, 7, 9, 6)),
+        (nn.Conv3d(6, 9, 3, groups=3, padding=1), (2, 6, 5, 6, 7)),
+        (nn.Conv2d(24, 20, 5, padding=2), (3, 24, 9, 11)),  # five taps do not fit side by side
+        (nn.Conv2d(10, 12, (1, 4), padding=(0, 3), stride=(2, 3)), (2, 10, 9, 11)),
+        (nn.Conv2d(8, 130, 1, stride=2), (5, 8, 9, 11)),
+        (nn.Conv2d(90, 180, 3, groups=3, padding=1), (2, 90, 9, 11)),
+        (nn.Conv2d(26, 39, 3, groups=13, padding=1, bias=False), (2, 26, 40, 41)),
+        (nn.Conv2d(131, 131, 3, groups=131, padding=1), (2, 131, 7, 8)),  # a ragged last block of filters
+        (nn.Conv1d(17, 40, 3, padding=2, dilation=2), (5, 17, 33)),
+        (nn.Conv2d(6, 8, 3, padding="same"), (2, 6, 1, 9)),
+        (nn.Conv2d(6, 8, (1, 9), padding=(0, 4)), (2, 6, 3, 2)),  # taps that meet padding only
     ],
     ids=str,
 )
@@ -43,7 +54,19 @@ def test_convolutions(writer: harness.Writer, model: nn.Module, shape: tuple[int
 )
 def test_depthwise_convolutions(writer: harness.Writer, model: nn.Module, shape: tuple[int, ...]) -> None:
     session = check(writer, model, torch.randn(*shape))
-    assert "nc_matmul" not in session.sources[0]
+    assert "affine_select" in session.sources[0]  # filters of many channels in one matrix
+
+
+def test_what_is_not_finite_stays_in_its_channel(writer: harness.Writer) -> None:
+    """Products with the zeros between filters would spread it."""
+    model = nn.Conv2d(12, 12, 3, groups=12, padding=1)
+    x = torch.randn(2, 12, 9, 10)
+    x[0, 3, 4, 5] = torch.inf
+    session = check(writer, model, x)
+    assert len(session.sources) == 2 and "nc_matmul" not in session.sources[1]
+    grouped = nn.Conv2d(12, 8, 3, groups=4, padding=1)
+    session = check(writer, grouped, x)
+    assert len(session.sources) == 2 and "affine_select" not in session.sources[1]
 
 
 @pytest.mark.parametrize(
@@ -57,6 +80,11 @@ def test_depthwise_convolutions(writer: harness.Writer, model: nn.Module, shape:
         ),
         (nn.ConvTranspose2d(6, 4, 1, stride=3), (2, 6, 9, 10)),
         (nn.ConvTranspose3d(4, 6, 3, stride=2, padding=1, output_padding=1), (1, 4, 5, 6, 7)),
+        (nn.ConvTranspose2d(12, 24, 3, padding=1, groups=4), (3, 12, 9, 10)),
+        (nn.ConvTranspose2d(12, 12, 4, stride=2, padding=1, groups=12, bias=False), (2, 12, 7, 9)),
+        (nn.ConvTranspose2d(20, 150, (2, 3), stride=2, dilation=(1, 2)), (2, 20, 6, 5)),
+        (nn.ConvTranspose1d(24, 10, 5, stride=3), (3, 24, 31)),
+        (nn.ConvTranspose2d(16, 6, (2, 1), stride=(3, 1)), (2, 16, 5, 6)),
     ],
     ids=str,
 )
