@@ -12,7 +12,7 @@
 
 #include "common/nki/isa/types.h"
 #include "services/verify/compare.h"
-#include "services/verify/element_types.h"
+#include "services/verify/elements.h"
 
 namespace nkiagent::bench {
 namespace {

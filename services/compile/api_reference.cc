@@ -5,9 +5,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/contract/clean_text.h"
 #include "common/storage/content_hash.h"
 #include "services/compile/compile_request.h"
-#include "services/worker/outcome_proto.h"
 
 namespace nkiagent::compile {
 namespace {
@@ -23,7 +23,7 @@ constexpr absl::Duration kWallLimit = absl::Seconds(5);
 absl::StatusOr<v1::LookupApiResponse> Parse(const std::string& reply) {
   const json answer = json::parse(reply, /*cb=*/nullptr, /*allow_exceptions=*/false);
   const auto text = [&](const json& value) {
-    return worker::CleanText(value.get<std::string>(), kMaxTextBytes);
+    return contract::CleanText(value.get<std::string>(), kMaxTextBytes);
   };
   if (!answer.is_object() || !answer.value("found", json()).is_boolean() ||
       !answer.value("full_name", json()).is_string() || !answer.value("text", json()).is_string() ||

@@ -8,9 +8,9 @@
 
 #include "absl/status/statusor.h"
 #include "common/rpc/context.h"
+#include "common/storage/content_store.h"
 #include "nkiagent/compile/v1/compile_service.pb.h"
 #include "services/compile/compiler.h"
-#include "services/compile/content_store.h"
 
 namespace nkiagent::compile {
 
@@ -22,7 +22,7 @@ class ApiReference {
  public:
   // `trace` runs a request of the trace role. `toolchain` is part of the store's keys. `store` outlives the
   // reference.
-  ApiReference(TraceFn trace, common::v1::ToolchainVersion toolchain, ContentStore& store)
+  ApiReference(TraceFn trace, common::v1::ToolchainVersion toolchain, storage::ContentStore& store)
       : trace_(std::move(trace)), toolchain_(std::move(toolchain)), store_(store) {}
 
   // CompileService.LookupApi.
@@ -32,7 +32,7 @@ class ApiReference {
  private:
   const TraceFn trace_;
   const common::v1::ToolchainVersion toolchain_;
-  ContentStore& store_;
+  storage::ContentStore& store_;
 };
 
 }  // namespace nkiagent::compile

@@ -1,30 +1,14 @@
 #include "services/compile/compile_request.h"
 
 #include <set>
-#include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "common/contract/element_types.h"
 #include "common/nki/ir/validate.h"
 
 namespace nkiagent::compile {
 namespace {
-
-// The element types that cross the kernel boundary. bool travels as uint8 and int64 as int32 (tensor.proto).
-constexpr std::pair<common::v1::DataType, nki::isa::DType> kDTypes[] = {
-    {common::v1::DATA_TYPE_FLOAT32, nki::isa::DType::kFloat32},
-    {common::v1::DATA_TYPE_TFLOAT32, nki::isa::DType::kTFloat32},
-    {common::v1::DATA_TYPE_BFLOAT16, nki::isa::DType::kBFloat16},
-    {common::v1::DATA_TYPE_FLOAT16, nki::isa::DType::kFloat16},
-    {common::v1::DATA_TYPE_FLOAT8_E4M3, nki::isa::DType::kFloat8E4M3},
-    {common::v1::DATA_TYPE_FLOAT8_E5M2, nki::isa::DType::kFloat8E5M2},
-    {common::v1::DATA_TYPE_INT8, nki::isa::DType::kInt8},
-    {common::v1::DATA_TYPE_INT16, nki::isa::DType::kInt16},
-    {common::v1::DATA_TYPE_INT32, nki::isa::DType::kInt32},
-    {common::v1::DATA_TYPE_UINT8, nki::isa::DType::kUInt8},
-    {common::v1::DATA_TYPE_UINT16, nki::isa::DType::kUInt16},
-    {common::v1::DATA_TYPE_UINT32, nki::isa::DType::kUInt32},
-};
 
 bool IsIdentifier(absl::string_view text) {
   if (text.empty() || text.size() > 256 || absl::ascii_isdigit(static_cast<unsigned char>(text[0])))
@@ -48,7 +32,7 @@ absl::Status ValidateArgument(const common::v1::TensorSpec& spec, int position,
                    "' is not an identifier of at most 256 characters");
   }
   if (!names.insert(spec.name()).second) return Invalid(what, ".name '", spec.name(), "' is used twice");
-  if (DTypeName(spec.dtype()).empty()) {
+  if (!contract::ToIsa(spec.dtype()).has_value()) {
     return Invalid(what, " '", spec.name(), "': dtype ", common::v1::DataType_Name(spec.dtype()),
                    " can't cross the kernel boundary");
   }
@@ -132,20 +116,6 @@ absl::Status ValidateCompileRequest(const v1::CompileRequest& request) {
 
 std::string EntryName(const common::v1::KernelSource& kernel) {
   return kernel.entry_name().empty() ? "nki_kernel" : kernel.entry_name();
-}
-
-std::string DTypeName(common::v1::DataType dtype) {
-  for (const auto& [proto, own] : kDTypes) {
-    if (proto == dtype) return std::string(nki::isa::Name(own));
-  }
-  return "";
-}
-
-common::v1::DataType DTypeOf(nki::isa::DType dtype) {
-  for (const auto& [proto, own] : kDTypes) {
-    if (own == dtype) return proto;
-  }
-  return dtype == nki::isa::DType::kBool ? common::v1::DATA_TYPE_BOOL : common::v1::DATA_TYPE_UNSPECIFIED;
 }
 
 std::string TargetName(const common::v1::Target& target) {

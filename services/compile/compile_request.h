@@ -6,10 +6,8 @@
 #include <string>
 
 #include "absl/status/status.h"
-#include "common/nki/isa/types.h"
 #include "nkiagent/common/v1/kernel.pb.h"
 #include "nkiagent/common/v1/target.pb.h"
-#include "nkiagent/common/v1/tensor.pb.h"
 #include "nkiagent/compile/v1/compile_service.pb.h"
 
 namespace nkiagent::compile {
@@ -32,10 +30,6 @@ absl::Status ValidateCompileRequest(const v1::CompileRequest& request);
 
 // "nki_kernel" unless the kernel names another.
 std::string EntryName(const common::v1::KernelSource& kernel);
-// "float32" …; empty for a type that does not cross the kernel boundary.
-std::string DTypeName(common::v1::DataType dtype);
-// The contract's name of a type of the toolchain.
-common::v1::DataType DTypeOf(nki::isa::DType dtype);
 // "trn1"; empty for hardware that this toolchain does not model.
 std::string TargetName(const common::v1::Target& target);
 // "2.24"; empty for a dialect that this toolchain does not speak.

@@ -111,12 +111,5 @@ INSTANTIATE_TEST_SUITE_P(
                 "limits.max_instructions"}),
     [](const auto& tested) { return tested.param.name; });
 
-TEST(CompileRequestTest, EveryTypeOfTheToolchainHasAName) {
-  for (int i = 0; i < nki::isa::kDTypeCount; ++i) {
-    const auto dtype = static_cast<nki::isa::DType>(i);
-    EXPECT_NE(DTypeOf(dtype), common::v1::DATA_TYPE_UNSPECIFIED) << nki::isa::Name(dtype);
-  }
-}
-
 }  // namespace
 }  // namespace nkiagent::compile

@@ -6,9 +6,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/contract/analysis.h"
+#include "common/contract/clean_text.h"
+#include "common/contract/element_types.h"
 #include "common/nki/ir/serialize.h"
 #include "common/storage/content_hash.h"
-#include "services/compile/analysis.h"
 #include "services/compile/compile_request.h"
 #include "services/compile/trace_protocol.h"
 #include "services/worker/outcome_proto.h"
@@ -17,7 +19,7 @@ namespace nkiagent::compile {
 namespace {
 
 using common::v1::Diagnostic;
-using worker::CleanText;
+using contract::CleanText;
 
 // Limits of CompileResult (compile_service.proto).
 constexpr int kMaxDiagnostics = 50;
@@ -96,7 +98,7 @@ void SetDiagnostics(std::vector<Diagnostic> diagnostics, absl::string_view sourc
   std::stable_sort(diagnostics.begin(), diagnostics.end(), [](const Diagnostic& a, const Diagnostic& b) {
     return std::make_tuple(a.severity(), a.line()) < std::make_tuple(b.severity(), b.line());
   });
-  const SourceLines lines(source);
+  const contract::SourceLines lines(source);
   for (Diagnostic& diagnostic : diagnostics) {
     if (result.diagnostics_size() == kMaxDiagnostics) break;
     if (diagnostic.line() > 0) diagnostic.set_source_line(lines.Line(diagnostic.line()));
@@ -122,7 +124,7 @@ absl::Status CheckProgramAnswersRequest(const nki::ir::Program& program, const v
     const nki::ir::Tensor& tensor =
         program.tensors[static_cast<size_t>(program.inputs[static_cast<size_t>(i)])];
     const common::v1::TensorSpec& spec = request.arguments(i);
-    if (nki::isa::Name(tensor.dtype) != DTypeName(spec.dtype()) ||
+    if (contract::ToIsa(spec.dtype()) != tensor.dtype ||
         !std::equal(tensor.shape.begin(), tensor.shape.end(), spec.dims().begin(), spec.dims().end())) {
       return mismatch("arguments");
     }
@@ -159,7 +161,8 @@ CompileMetrics::CompileMetrics(metrics::Metrics& metrics)
       phase_duration_seconds(metrics.Histogram(
           "phase_duration_seconds", "Time of one phase of a compilation that was not in the store.")) {}
 
-Compiler::Compiler(CompilerOptions options, TraceFn trace, ContentStore& store, CompileMetrics& metrics)
+Compiler::Compiler(CompilerOptions options, TraceFn trace, storage::ContentStore& store,
+                   CompileMetrics& metrics)
     : options_(std::move(options)), trace_(std::move(trace)), store_(store), metrics_(metrics) {}
 
 absl::StatusOr<v1::CompileResponse> Compiler::Compile(const rpc::CallContext& call,
@@ -186,7 +189,7 @@ absl::StatusOr<v1::CompileResponse> Compiler::Compile(const rpc::CallContext& ca
     absl::StatusOr<nki::ir::Program> program = nki::ir::Parse(response.program());
     if (!program.ok()) return absl::InternalError("a stored program is not valid");
     absl::StatusOr<std::string> timeline =
-        TimelineOf(*program, request.kernel().source(), request.timeline_max_slices());
+        contract::TimelineOf(*program, request.kernel().source(), request.timeline_max_slices());
     if (!timeline.ok()) return timeline.status();
     response.set_timeline(*std::move(timeline));
   }
@@ -275,7 +278,7 @@ absl::Status Compiler::Judge(const v1::CompileRequest& request, const std::strin
   std::vector<Diagnostic> diagnostics = std::move(trace->diagnostics);
   {
     const PhaseTimer timer(result.mutable_timings()->mutable_check());
-    for (Diagnostic& finding : CheckProgram(*program)) diagnostics.push_back(std::move(finding));
+    for (Diagnostic& finding : contract::CheckProgram(*program)) diagnostics.push_back(std::move(finding));
   }
   ObservePhase("check", FromProto(result.timings().check()));
   const bool refused = HasError(diagnostics);
@@ -284,7 +287,7 @@ absl::Status Compiler::Judge(const v1::CompileRequest& request, const std::strin
 
   {
     const PhaseTimer timer(result.mutable_timings()->mutable_estimate());
-    absl::StatusOr<common::v1::LatencyEstimate> estimate = EstimateProgram(*program, source);
+    absl::StatusOr<common::v1::LatencyEstimate> estimate = contract::EstimateProgram(*program, source);
     if (!estimate.ok()) return estimate.status();
     *result.mutable_estimate() = *std::move(estimate);
   }
@@ -296,7 +299,7 @@ absl::Status Compiler::Judge(const v1::CompileRequest& request, const std::strin
   result.set_program_bytes(static_cast<int64_t>(fresh.program.size()));
   *result.mutable_inputs() = request.arguments();
   for (const nki::ir::TensorId id : program->outputs) {
-    *result.add_outputs() = ToProto(program->tensors[static_cast<size_t>(id)]);
+    *result.add_outputs() = contract::ToProto(program->tensors[static_cast<size_t>(id)]);
   }
   return absl::OkStatus();
 }

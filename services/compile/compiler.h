@@ -13,8 +13,8 @@
 #include "common/nki/ir/program.h"
 #include "common/rpc/context.h"
 #include "common/sandbox/warm_parent.h"
+#include "common/storage/content_store.h"
 #include "nkiagent/compile/v1/compile_service.pb.h"
-#include "services/compile/content_store.h"
 
 namespace nkiagent::compile {
 
@@ -52,7 +52,7 @@ struct CompileMetrics {
 class Compiler {
  public:
   // `store` and `metrics` outlive the compiler.
-  Compiler(CompilerOptions options, TraceFn trace, ContentStore& store, CompileMetrics& metrics);
+  Compiler(CompilerOptions options, TraceFn trace, storage::ContentStore& store, CompileMetrics& metrics);
 
   // The errors are those of the contract (compile_service.proto); what is wrong with the kernel is in the
   // response.
@@ -80,7 +80,7 @@ class Compiler {
 
   const CompilerOptions options_;
   const TraceFn trace_;
-  ContentStore& store_;
+  storage::ContentStore& store_;
   CompileMetrics& metrics_;
 };
 

@@ -79,7 +79,7 @@ class CompilerTest : public ::testing::Test {
 
   metrics::Metrics metrics_{"compile"};
   CompileMetrics compile_metrics_{metrics_};
-  std::unique_ptr<ContentStore> store_ = *ContentStore::Open({});
+  std::unique_ptr<storage::ContentStore> store_ = *storage::ContentStore::Open({});
   std::unique_ptr<Compiler> compiler_;
   sandbox::Outcome outcome_;
   absl::Status error_;

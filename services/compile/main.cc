@@ -11,9 +11,9 @@
 #include "common/rpc/runtime.h"
 #include "common/rpc/server.h"
 #include "common/sandbox/warm_parent.h"
+#include "common/storage/content_store.h"
 #include "services/compile/api_reference.h"
 #include "services/compile/compiler.h"
-#include "services/compile/content_store.h"
 #include "services/compile/handler.h"
 #include "services/compile/toolchain_identity.h"
 #include "services/worker/parent_monitor.h"
@@ -62,10 +62,10 @@ int Main(int argc, const char* const* argv) {
   absl::StatusOr<common::v1::ToolchainVersion> toolchain =
       ToolchainIdentity(worker::PythonPath(options.worker));
   if (!toolchain.ok()) return rpc::FailStart(toolchain.status());
-  absl::StatusOr<std::unique_ptr<ContentStore>> store =
-      ContentStore::Open({.memory_bytes = options.store_memory_bytes.value,
-                          .directory = options.store_directory,
-                          .directory_bytes = options.store_directory_bytes.value});
+  absl::StatusOr<std::unique_ptr<storage::ContentStore>> store =
+      storage::ContentStore::Open({.memory_bytes = options.store_memory_bytes.value,
+                                   .directory = options.store_directory,
+                                   .directory_bytes = options.store_directory_bytes.value});
   if (!store.ok()) return rpc::FailStart(store.status());
 
   // A thread for each worker, and a few for answers from the store.

@@ -6,8 +6,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/contract/clean_text.h"
+#include "common/contract/element_types.h"
 #include "services/compile/compile_request.h"
-#include "services/worker/outcome_proto.h"
 
 namespace nkiagent::compile {
 namespace {
@@ -19,7 +20,7 @@ constexpr size_t kMaxHeaderBytes = size_t{4} << 20;
 std::string Text(const json& object, const char* key) {
   const auto found = object.find(key);
   return found != object.end() && found->is_string()
-             ? worker::CleanText(found->get_ref<const std::string&>(), kMaxDiagnosticText)
+             ? contract::CleanText(found->get_ref<const std::string&>(), kMaxDiagnosticText)
              : std::string();
 }
 
@@ -61,7 +62,7 @@ std::string TraceRequestJson(const v1::CompileRequest& request, int64_t max_inst
   json arguments = json::array();
   for (const common::v1::TensorSpec& spec : request.arguments()) {
     arguments.push_back({{"name", spec.name()},
-                         {"dtype", DTypeName(spec.dtype())},
+                         {"dtype", contract::NameOf(spec.dtype())},
                          {"shape", std::vector<int64_t>(spec.dims().begin(), spec.dims().end())}});
   }
   json constants = json::object();

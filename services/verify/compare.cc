@@ -7,7 +7,7 @@
 #include <cstdlib>
 #include <limits>
 
-#include "services/verify/element_types.h"
+#include "services/verify/elements.h"
 
 namespace nkiagent::verify {
 namespace {

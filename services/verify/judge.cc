@@ -5,8 +5,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "common/contract/clean_text.h"
+#include "common/contract/element_types.h"
 #include "services/verify/compare.h"
-#include "services/verify/element_types.h"
+#include "services/verify/elements.h"
 #include "services/verify/mismatch_patterns.h"
 #include "services/verify/rigor.h"
 #include "services/worker/outcome_proto.h"
@@ -15,7 +17,7 @@ namespace nkiagent::verify {
 namespace {
 
 using common::v1::TensorSpec;
-using worker::CleanText;
+using contract::CleanText;
 using worker::execute::TrialReport;
 using worker::execute::TrialStatus;
 
@@ -25,7 +27,9 @@ constexpr int kMaxFindings = 8;
 TensorSpec SpecOf(const nki::ir::Tensor& tensor) {
   TensorSpec spec;
   spec.set_name(CleanText(tensor.name, 128));
-  spec.set_dtype(FromIsa(tensor.dtype));
+  // bool travels as uint8 (tensor.proto).
+  spec.set_dtype(tensor.dtype == nki::isa::DType::kBool ? common::v1::DATA_TYPE_UINT8
+                                                        : contract::FromIsa(tensor.dtype));
   spec.mutable_dims()->Add(tensor.shape.begin(), tensor.shape.end());
   return spec;
 }
@@ -93,7 +97,7 @@ v1::MismatchPatternKind ToProto(PatternKind kind) {
 void AddPatterns(const TensorSpec& spec, absl::Span<const uint8_t> expected, absl::Span<const uint8_t> actual,
                  const common::v1::Tolerance& tolerance, NanRule nan, int64_t mismatched,
                  v1::OutputComparison& proto) {
-  for (const MismatchPattern& pattern : FindMismatchPatterns({.type = *ToIsa(spec.dtype()),
+  for (const MismatchPattern& pattern : FindMismatchPatterns({.type = *contract::ToIsa(spec.dtype()),
                                         .dims = spec.dims(),
                                         .expected = expected,
                                         .actual = actual,
@@ -116,7 +120,7 @@ v1::OutputComparison CompareOutput(const TensorSpec& spec, absl::Span<const uint
                                    absl::Span<const uint8_t> actual, const nki::exec::OutputReport& report,
                                    const common::v1::Tolerance& tolerance, NanRule nan) {
   const Comparison result =
-      Compare(*ToIsa(spec.dtype()), expected, actual, tolerance.atol(), tolerance.rtol(), nan);
+      Compare(*contract::ToIsa(spec.dtype()), expected, actual, tolerance.atol(), tolerance.rtol(), nan);
   v1::OutputComparison proto;
   proto.set_atol(tolerance.atol());
   proto.set_name(spec.name());

@@ -16,8 +16,8 @@
 #include "common/rpc/server.h"
 #include "common/rpc/status.h"
 #include "common/sandbox/warm_parent.h"
+#include "common/storage/content_store.h"
 #include "nkiagent/compile/v1/compile_service.pb.h"
-#include "services/compile/content_store.h"
 #include "services/verify/execute_role.h"
 #include "services/verify/handler.h"
 #include "services/verify/reference_role.h"
@@ -86,9 +86,9 @@ absl::StatusOr<ProgramStore> OpenPrograms(const std::string& directory) {
           "this service has no store of programs (--store_directory); send program_bytes");
     };
   }
-  auto store = compile::ContentStore::Open({.memory_bytes = 0, .directory = directory});
+  auto store = storage::ContentStore::Open({.memory_bytes = 0, .directory = directory});
   if (!store.ok()) return store.status();
-  return [programs = std::shared_ptr<compile::ContentStore>(*std::move(store))](
+  return [programs = std::shared_ptr<storage::ContentStore>(*std::move(store))](
              const std::string& program_id) -> absl::StatusOr<std::string> {
     const auto stored = programs->Get(absl::StrCat("program-", program_id));
     compile::v1::GetProgramResponse program;

@@ -11,7 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "services/verify/element_types.h"
+#include "services/verify/elements.h"
 
 namespace nkiagent::verify {
 namespace {

@@ -9,7 +9,9 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "services/verify/element_types.h"
+#include "common/contract/clean_text.h"
+#include "common/contract/element_types.h"
+#include "services/verify/elements.h"
 #include "services/verify/rigor.h"
 #include "services/worker/outcome_proto.h"
 
@@ -17,8 +19,8 @@ namespace nkiagent::verify {
 namespace {
 
 using common::v1::TensorSpec;
+using contract::CleanText;
 using nlohmann::json;
-using worker::CleanText;
 
 // Of a kernel's signature; a larger one has no use.
 constexpr size_t kMaxTensors = 512;
@@ -92,26 +94,18 @@ common::v1::TensorRole ParseRole(const std::string& name) {
   throw Malformed("a tensor of unknown role");
 }
 
-absl::string_view DTypeName(common::v1::DataType type) {
-  for (const absl::string_view name : {"float32", "bfloat16", "float16", "float8_e5m2", "int8", "int16",
-                                       "int32", "uint8", "uint16", "uint32", "bool", "int64"}) {
-    if (DataTypeFromName(name) == type) return name;
-  }
-  return "float32";
-}
-
 TensorSpec ParseSpec(const json& value) {
   TensorSpec spec;
   const std::string name = value.at("name").get<std::string>();
   Require(IsIdentifier(name), "a tensor's name is no identifier");
   spec.set_name(name);
   spec.set_role(ParseRole(value.at("role").get<std::string>()));
-  spec.set_dtype(DataTypeFromName(value.at("dtype").get<std::string>()));
-  Require(ToIsa(spec.dtype()).has_value(), "a tensor's dtype can't cross the kernel boundary");
+  spec.set_dtype(contract::DataTypeFromName(value.at("dtype").get<std::string>()));
+  Require(contract::ToIsa(spec.dtype()).has_value(), "a tensor's dtype can't cross the kernel boundary");
   for (const json& extent : value.at("dims")) spec.add_dims(extent.get<int64_t>());
   Require(spec.dims_size() >= 1 && spec.dims_size() <= kMaxRank, "a tensor's rank is outside 1..5");
   Require(ElementCount(spec.dims()) > 0, "a tensor's extents are out of range");
-  const auto reference_dtype = DataTypeFromName(value.at("reference_dtype").get<std::string>());
+  const auto reference_dtype = contract::DataTypeFromName(value.at("reference_dtype").get<std::string>());
   if (reference_dtype != spec.dtype()) spec.set_reference_dtype(reference_dtype);
   spec.set_reference_rank_zero(value.at("rank_zero").get<bool>());
   const std::string reference_name =
@@ -121,7 +115,7 @@ TensorSpec ParseSpec(const json& value) {
 }
 
 uint64_t SizeOf(const TensorSpec& spec) {
-  const auto type = ToIsa(spec.dtype());
+  const auto type = contract::ToIsa(spec.dtype());
   return type.has_value() ? static_cast<uint64_t>(ElementCount(spec.dims())) *
                                 static_cast<uint64_t>(nki::isa::SizeOf(*type))
                           : 0;
@@ -240,7 +234,7 @@ std::string RunRequestJson(const common::v1::Task& task, const TaskData& data,
       result.push_back(
           {{"role", RoleName(spec.role())},
            {"dims", std::vector<int64_t>(spec.dims().begin(), spec.dims().end())},
-           {"reference_dtype", DTypeName(reference)},
+           {"reference_dtype", contract::NameOf(reference)},
            {"reference_name", spec.reference_name().empty() ? spec.name() : spec.reference_name()}});
     }
     return result;

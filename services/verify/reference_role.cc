@@ -5,6 +5,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "common/contract/clean_text.h"
 #include "services/verify/reference_protocol.h"
 #include "services/worker/outcome_proto.h"
 
@@ -35,7 +36,7 @@ v1::TaskProblem ProblemOf(const sandbox::Outcome& outcome) {
   if (outcome.kind == sandbox::OutcomeKind::kException) {
     const absl::string_view text = outcome.reply;
     problem.set_traceback(
-        worker::CleanText(text.substr(text.size() - std::min<size_t>(text.size(), 4096)), 4096));
+        contract::CleanText(text.substr(text.size() - std::min<size_t>(text.size(), 4096)), 4096));
   }
   return problem;
 }

@@ -6,7 +6,8 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
-#include "services/verify/element_types.h"
+#include "common/contract/element_types.h"
+#include "services/verify/elements.h"
 
 namespace nkiagent::verify {
 namespace {
@@ -38,7 +39,7 @@ std::vector<TrialPlan> PlanTrials(absl::Span<const uint64_t> seeds, v1::Rigor ri
 }
 
 double RootMeanSquare(common::v1::DataType type, absl::Span<const uint8_t> bytes) {
-  const auto isa = ToIsa(type);
+  const auto isa = contract::ToIsa(type);
   if (!isa.has_value()) return 0;
   const auto width = static_cast<size_t>(nki::isa::SizeOf(*isa));
   const size_t total = bytes.size() / width;

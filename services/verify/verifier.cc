@@ -8,9 +8,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
+#include "common/contract/analysis.h"
+#include "common/contract/clean_text.h"
 #include "common/nki/ir/serialize.h"
 #include "common/storage/content_hash.h"
-#include "services/compile/analysis.h"
 #include "services/verify/judge.h"
 #include "services/verify/rigor.h"
 #include "services/worker/outcome_proto.h"
@@ -202,12 +203,12 @@ absl::Status Verifier::Judge(const rpc::CallContext& call, const v1::VerifyReque
   absl::StatusOr<nki::ir::Program> program = nki::ir::Parse(*bytes);
   if (!program.ok()) {
     verdict.set_reason(v1::VERDICT_REASON_INVALID_PROGRAM);
-    verdict.set_message(worker::CleanText(
+    verdict.set_message(contract::CleanText(
         absl::StrCat("the bytes are no valid program: ", program.status().message()), 1000));
     return absl::OkStatus();
   }
   // A cost of the program, whatever the judgement. Lines go without their text: the source isn't here.
-  if (auto estimate = compile::EstimateProgram(*program, ""); estimate.ok()) {
+  if (auto estimate = contract::EstimateProgram(*program, ""); estimate.ok()) {
     *verdict.mutable_estimate() = *std::move(estimate);
   }
   bool cached = false;

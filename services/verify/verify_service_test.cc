@@ -17,9 +17,9 @@
 #include "common/nki/ir/serialize.h"
 #include "common/rpc/status.h"
 #include "common/storage/content_hash.h"
+#include "common/storage/content_store.h"
 #include "nkiagent/compile/v1/compile_service.pb.h"
 #include "nkiagent/verify/v1/verify_service.grpc.pb.h"
-#include "services/compile/content_store.h"
 #include "tests/support/service_process.h"
 
 namespace nkiagent::verify {
@@ -372,7 +372,7 @@ TEST_F(VerifyServiceTest, ProgramsCanBeNamedByTheirIdInASharedStore) {
   compile::v1::GetProgramResponse stored;
   stored.set_program(Kernel());
   const std::string id = storage::Sha256Hex(stored.program());
-  auto store = compile::ContentStore::Open({.directory = *directory_});
+  auto store = storage::ContentStore::Open({.directory = *directory_});
   ASSERT_TRUE(store.ok()) << store.status();
   (*store)->Put("program-" + id, stored.SerializeAsString());
   v1::VerifyRequest request = Request("");

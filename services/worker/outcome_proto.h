@@ -2,10 +2,6 @@
 #ifndef SERVICES_WORKER_OUTCOME_PROTO_H_
 #define SERVICES_WORKER_OUTCOME_PROTO_H_
 
-#include <cstddef>
-#include <string>
-
-#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "common/sandbox/outcome.h"
 #include "google/protobuf/duration.pb.h"
@@ -17,10 +13,6 @@ namespace nkiagent::worker {
 common::v1::SandboxOutcome ToProto(const sandbox::Outcome& outcome);
 
 google::protobuf::Duration ToProto(absl::Duration duration);
-
-// `text` with invalid UTF-8 replaced by "?", cut to `max_bytes` at a character: what may go into a proto
-// string.
-std::string CleanText(absl::string_view text, size_t max_bytes);
 
 }  // namespace nkiagent::worker
 

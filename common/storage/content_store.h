@@ -3,8 +3,8 @@
 //
 // Names are the caller's hash of what made the bytes, so an entry never changes and any replica may share a
 // directory. Losing an entry is never an error: a damaged or missing file is a miss.
-#ifndef SERVICES_COMPILE_CONTENT_STORE_H_
-#define SERVICES_COMPILE_CONTENT_STORE_H_
+#ifndef COMMON_STORAGE_CONTENT_STORE_H_
+#define COMMON_STORAGE_CONTENT_STORE_H_
 
 #include <cstdint>
 #include <list>
@@ -17,7 +17,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
-namespace nkiagent::compile {
+namespace nkiagent::storage {
 
 struct ContentStoreOptions {
   // Bytes of entries (names included) kept in memory; the least recently used go first.
@@ -73,6 +73,6 @@ class ContentStore {
   int64_t directory_bytes_ = 0;
 };
 
-}  // namespace nkiagent::compile
+}  // namespace nkiagent::storage
 
-#endif  // SERVICES_COMPILE_CONTENT_STORE_H_
+#endif  // COMMON_STORAGE_CONTENT_STORE_H_

@@ -1,4 +1,4 @@
-#include "services/compile/content_store.h"
+#include "common/storage/content_store.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -11,7 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 
-namespace nkiagent::compile {
+namespace nkiagent::storage {
 namespace {
 
 namespace fs = std::filesystem;
@@ -126,4 +126,4 @@ TEST_F(ContentStoreTest, ManyThreadsMayUseIt) {
 }
 
 }  // namespace
-}  // namespace nkiagent::compile
+}  // namespace nkiagent::storage

@@ -1,4 +1,4 @@
-#include "services/compile/content_store.h"
+#include "common/storage/content_store.h"
 
 #include <unistd.h>
 
@@ -16,7 +16,7 @@
 #include "common/rpc/logging.h"
 #include "common/storage/content_hash.h"
 
-namespace nkiagent::compile {
+namespace nkiagent::storage {
 namespace {
 
 namespace fs = std::filesystem;
@@ -109,7 +109,7 @@ ContentStore::Value ContentStore::ReadFile(const std::string& name) {
   const std::string content = std::move(text).str();
   std::error_code error;
   std::string bytes = content.size() > kHashBytes ? content.substr(kHashBytes + 1) : "";
-  if (content.size() <= kHashBytes || content.compare(0, kHashBytes, storage::Sha256Hex(bytes)) != 0) {
+  if (content.size() <= kHashBytes || content.compare(0, kHashBytes, Sha256Hex(bytes)) != 0) {
     rpc::Logger::Get("store").Warn("damaged entry removed", {{"path", path}});
     fs::remove(path, error);
     return nullptr;
@@ -125,7 +125,7 @@ void ContentStore::WriteFile(const std::string& name, const std::string& bytes) 
   const std::string temporary = absl::StrCat(PathOf("tmp."), getpid(), ".", counter++);
   {
     std::ofstream file(temporary, std::ios::binary);
-    file << storage::Sha256Hex(bytes) << '\n' << bytes;
+    file << Sha256Hex(bytes) << '\n' << bytes;
     file.close();
     if (!file) {
       rpc::Logger::Get("store").Warn("entry not written", {{"path", temporary}});
@@ -185,4 +185,4 @@ ContentStore::Usage ContentStore::usage() const {
   return usage;
 }
 
-}  // namespace nkiagent::compile
+}  // namespace nkiagent::storage

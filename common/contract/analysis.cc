@@ -1,4 +1,4 @@
-#include "services/compile/analysis.h"
+#include "common/contract/analysis.h"
 
 #include <algorithm>
 #include <string>
@@ -6,16 +6,14 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "common/contract/clean_text.h"
+#include "common/contract/element_types.h"
 #include "common/nki/check/check.h"
 #include "common/nki/timing/timing.h"
 #include "common/nki/timing/trace.h"
-#include "services/compile/compile_request.h"
-#include "services/worker/outcome_proto.h"
 
-namespace nkiagent::compile {
+namespace nkiagent::contract {
 namespace {
-
-using worker::CleanText;
 
 constexpr size_t kMaxTextBytes = 2000;
 constexpr size_t kMaxLineBytes = 500;
@@ -102,7 +100,7 @@ common::v1::Diagnostic ToProto(const nki::Diagnostic& diagnostic) {
 common::v1::TensorSpec ToProto(const nki::ir::Tensor& tensor) {
   common::v1::TensorSpec proto;
   proto.set_name(CleanText(tensor.name, kMaxTextBytes));
-  proto.set_dtype(DTypeOf(tensor.dtype));
+  proto.set_dtype(FromIsa(tensor.dtype));
   proto.mutable_dims()->Add(tensor.shape.begin(), tensor.shape.end());
   return proto;
 }
@@ -174,4 +172,4 @@ std::string SourceLines::Line(int32_t line) const {
   return CleanText(text, kMaxLineBytes);
 }
 
-}  // namespace nkiagent::compile
+}  // namespace nkiagent::contract

@@ -1,6 +1,6 @@
 // The toolchain's findings and estimates in the terms of the contract.
-#ifndef SERVICES_COMPILE_ANALYSIS_H_
-#define SERVICES_COMPILE_ANALYSIS_H_
+#ifndef COMMON_CONTRACT_ANALYSIS_H_
+#define COMMON_CONTRACT_ANALYSIS_H_
 
 #include <string>
 #include <vector>
@@ -13,7 +13,7 @@
 #include "nkiagent/common/v1/latency.pb.h"
 #include "nkiagent/common/v1/tensor.pb.h"
 
-namespace nkiagent::compile {
+namespace nkiagent::contract {
 
 common::v1::Diagnostic ToProto(const nki::Diagnostic& diagnostic);
 
@@ -44,6 +44,6 @@ class SourceLines {
   std::vector<absl::string_view> lines_;
 };
 
-}  // namespace nkiagent::compile
+}  // namespace nkiagent::contract
 
-#endif  // SERVICES_COMPILE_ANALYSIS_H_
+#endif  // COMMON_CONTRACT_ANALYSIS_H_
