@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <functional>
+#include <utility>
 
 #include "services/llm_gateway/builtin/strided_view.h"
 
@@ -73,6 +74,24 @@ std::optional<HbmIndex> IndexOf(const Dims& tensor_dims, int64_t offset, const D
   if (std::optional<HbmIndex> index = TrySteps(StepsFrom(all, total), total, offset, strides, extents))
     return index;
   return TrySteps(StepsFrom(own, total), total, offset, strides, extents);
+}
+
+std::optional<std::vector<Subscript>> SubscriptsIn(const Dims& shape, int64_t offset, const Dims& strides,
+                                                   const Dims& extents) {
+  std::optional<HbmIndex> index =
+      TrySteps(ContiguousStrides(shape), ElementCount(shape), offset, strides, extents);
+  if (!index.has_value()) return std::nullopt;
+  return std::move(index->subscripts);
+}
+
+Dims ShapeWithSteps(std::vector<int64_t> steps, int64_t total) {
+  Dims shape;
+  int64_t outer = total;
+  for (int64_t step : StepsFrom(std::move(steps), total)) {
+    shape.push_back(outer / step);
+    outer = step;
+  }
+  return shape;
 }
 
 }  // namespace nkiagent::builtin

@@ -29,6 +29,13 @@ struct HbmIndex {
 std::optional<HbmIndex> IndexOf(const Dims& tensor_dims, int64_t offset, const Dims& strides,
                                 const Dims& extents);
 
+// Subscripts of a tensor whose shape is settled.
+std::optional<std::vector<Subscript>> SubscriptsIn(const Dims& shape, int64_t offset, const Dims& strides,
+                                                   const Dims& extents);
+
+// The shape of `total` elements whose axes take the steps given, as far as these divide each other.
+Dims ShapeWithSteps(std::vector<int64_t> steps, int64_t total);
+
 }  // namespace nkiagent::builtin
 
 #endif  // SERVICES_LLM_GATEWAY_BUILTIN_ACCESS_H_

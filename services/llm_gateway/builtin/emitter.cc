@@ -18,9 +18,12 @@ namespace {
 // A longer kernel would take the compiler minutes, and nobody would read it.
 constexpr size_t kMaxKernelLines = 20000;
 
-KernelNames MakeNames(const Program& program, const StagedProgram& staged) {
+KernelNames MakeNames(const KernelPlan& plan) {
+  const Program& program = plan.program;
+  const StagedProgram& staged = plan.staged;
   KernelNames names;
   names.hbm.resize(program.values.size());
+  names.on_chip.resize(program.values.size());
   // Parameters first: they keep their names.
   for (size_t i = 0; i < program.values.size(); ++i) {
     if (program.values[i].is_argument) names.hbm[i] = names.names.Unique(program.values[i].name);
@@ -46,6 +49,8 @@ KernelNames MakeNames(const Program& program, const StagedProgram& staged) {
     *field = names.names.Unique(text);
   }
   for (size_t i = 0; i < program.values.size(); ++i) {
+    if (plan.residences[i].has_value())
+      names.on_chip[i] = names.names.Unique(absl::StrCat(program.values[i].name, "_sb"));
     if (program.values[i].is_argument || !staged.in_hbm[i]) continue;
     const bool result = staged.is_result[i];
     const std::string base =
@@ -79,7 +84,7 @@ std::unique_ptr<StageEmitter> MakeWindowStage(const KernelPlan& plan, const Stag
 }  // namespace
 
 absl::StatusOr<KernelText> EmitKernel(const KernelPlan& plan) {
-  KernelNames names = MakeNames(plan.program, plan.staged);
+  KernelNames names = MakeNames(plan);
   std::vector<std::string> parameters, results;
   for (size_t i = 0; i < plan.program.values.size(); ++i) {
     if (plan.program.values[i].is_argument) parameters.push_back(names.hbm[i]);

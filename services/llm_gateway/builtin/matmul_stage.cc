@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "services/llm_gateway/builtin/residency.h"
 
 namespace nkiagent::builtin {
 namespace {
@@ -53,7 +54,8 @@ std::vector<std::pair<std::string, std::string>> MatmulStageEmitter::MoreIndices
 MatmulStageEmitter::Source MatmulStageEmitter::SourceOf(size_t operand) const {
   const Access& access = AccessOf(stage().stage.matmul, static_cast<int>(operand));
   const Operand& o = matmul().operands[operand];
-  return {access.value, access.offset, access.strides, o.view.strides[operand == 0 ? 2 : 1], o.dtype};
+  return {access.value, access.offset, access.strides, o.view.strides[operand == 0 ? 2 : 1],
+          o.dtype,      &access};
 }
 
 std::string MatmulStageEmitter::KIndex(absl::string_view vector) const {
@@ -93,23 +95,40 @@ std::string MatmulStageEmitter::At(const Source& source, int line_axis, const Ax
 }
 
 bool MatmulStageEmitter::NeedsTurning(const Source& source, int line_axis) const {
+  if (source.on_chip()) return source.access->turned;
   return line_axis >= 0 && source.k_stride == 1 && source.strides[line_axis] != 1;
 }
 
-// Natural tiles of lines by contraction, turned one square at a time by the Tensor engine: a transposing DMA
-// would move single elements.
-std::string MatmulStageEmitter::EmitTurnedPanel(const Source& source, const Lines& lines) {
+std::string MatmulStageEmitter::OnChipBlock(const Source& source, const std::string& partition,
+                                            const std::string& block) {
+  const OperandSteps operand = MatmulSteps(program(), stage(), *source.access, /*turned=*/true);
+  std::vector<AxisIndex> others;
+  for (int axis = 0; axis < static_cast<int>(axes().size()); ++axis) {
+    if (axis != operand.line_axis) others.push_back(axes()[axis]);
+  }
+  others.push_back({block, AxisIndex::Kind::kLoop, true});
+  others.push_back({KIndex(names().i_kf), AxisIndex::Kind::kFree, true});
+  return OnChip(source.value, operand.steps, partition, others).text;
+}
+
+std::string MatmulStageEmitter::OnChipTile(const Source& source, const std::string& line) {
+  const OperandSteps operand = MatmulSteps(program(), stage(), *source.access, /*turned=*/false);
+  std::vector<AxisIndex> others;
+  for (int axis = 0; axis < static_cast<int>(axes().size()); ++axis) {
+    if (axis != operand.line_axis) others.push_back(axes()[axis]);
+  }
+  others.push_back({KNumber(), AxisIndex::Kind::kLoop, true});
+  others.push_back({line, AxisIndex::Kind::kFree, true});
+  return OnChip(source.value, operand.steps, names().i_k, others).text;
+}
+
+bool MatmulStageEmitter::LoadSquare(const Source& source, const Lines& lines, const std::string& start,
+                                    std::string* square) {
   const MatmulTiling& mm = stage().matmul;
-  const std::string& tensor = names().hbm[source.value];
+  const std::string& tensor = ValueName(source.value);
   const bool whole = stage().assumptions.whole_contraction;
   const int64_t block = ChooseTile(lines.count, kMaxPartitions);
-  const int64_t blocks = (lines.count + block - 1) / block;
-  const bool lines_ragged = lines.ragged || blocks * block > lines.count;
-  const std::string panel =
-      Declare(absl::StrCat(tensor, "_t"), {mm.k_tile, mm.k_count(), blocks * block}, false, source.dtype);
-  const std::string variable = names().names.Unique("n");
-  if (blocks > 1) OpenLoop(variable, blocks, /*in_order=*/false);
-  const std::string start = blocks > 1 ? absl::StrCat(variable, " * ", block) : "";
+  const bool lines_ragged = lines.ragged || lines.count % block != 0;
   const std::string line = Sum({lines.base, start, lines.on_partitions});
   const std::string line_mask = lines_ragged ? absl::StrCat(line, " < ", lines.size) : "";
   const AxisIndex line_index = {line, AxisIndex::Kind::kPartition, true};
@@ -121,18 +140,38 @@ std::string MatmulStageEmitter::EmitTurnedPanel(const Source& source, const Line
   const std::string k_mask = whole ? "" : KMask(k_vector);
   const std::string load =
       absl::StrCat("nl.load(", At(source, lines.axis, line_index, k_index), MaskOf({line_mask, k_mask}), ")");
-  std::string natural;
   if (lines_ragged || mm.k_ragged()) {
-    natural = Declare(absl::StrCat(tensor, "_rows"), {block, whole ? mm.k_tile * mm.k_count() : mm.k_tile},
+    *square = Declare(absl::StrCat(tensor, "_rows"), {block, whole ? mm.k_tile * mm.k_count() : mm.k_tile},
                       true, source.dtype);
-    body().Line(absl::StrCat(natural, "[", lines.on_partitions, ", ", k_vector, "] = ", load));
+    body().Line(absl::StrCat(*square, "[", lines.on_partitions, ", ", k_vector, "] = ", load));
   } else {
-    natural = Define(absl::StrCat(tensor, "_rows"), load, true, source.dtype).name;
+    *square = Define(absl::StrCat(tensor, "_rows"), load, true, source.dtype).name;
   }
-  if (whole) loop = OpenKLoop();
-  const std::string square = whole && mm.k_count() > 1 ? absl::StrCat(natural, "[", lines.on_partitions, ", ",
-                                                                      KIndex(names().i_kf), "]")
-                                                       : natural;
+  if (!whole) return loop;
+  loop = OpenKLoop();
+  if (loop) *square = absl::StrCat(*square, "[", lines.on_partitions, ", ", KIndex(names().i_kf), "]");
+  return loop;
+}
+
+// Natural tiles of lines by contraction, turned one square at a time by the Tensor engine: a transposing DMA
+// would move single elements.
+std::string MatmulStageEmitter::EmitTurnedPanel(const Source& source, const Lines& lines) {
+  const MatmulTiling& mm = stage().matmul;
+  const int64_t block = ChooseTile(lines.count, kMaxPartitions);
+  const int64_t blocks = (lines.count + block - 1) / block;
+  const std::string panel = Declare(absl::StrCat(ValueName(source.value), "_t"),
+                                    {mm.k_tile, mm.k_count(), blocks * block}, false, source.dtype);
+  const std::string variable = names().names.Unique("n");
+  if (blocks > 1) OpenLoop(variable, blocks, /*in_order=*/false);
+  const std::string start = blocks > 1 ? absl::StrCat(variable, " * ", block) : "";
+  std::string square;
+  bool loop = false;
+  if (source.on_chip()) {
+    loop = OpenKLoop();
+    square = OnChipBlock(source, lines.on_partitions, Sum({lines.blocks, blocks > 1 ? variable : ""}));
+  } else {
+    loop = LoadSquare(source, lines, start, &square);
+  }
   body().Line(absl::StrCat(panel, "[", names().i_k, ", ", KNumber(), ", ", Sum({start, lines.on_free}),
                            "] = nisa.nc_transpose(", square, ")"));
   if (loop) CloseLoop();
@@ -143,7 +182,7 @@ std::string MatmulStageEmitter::EmitTurnedPanel(const Source& source, const Line
 std::string MatmulStageEmitter::EmitDirectPanel(const Source& source, const Lines& lines) {
   const MatmulTiling& mm = stage().matmul;
   const std::string panel =
-      Declare(absl::StrCat(names().hbm[source.value], "_sb"), {mm.k_tile, mm.k_count(), lines.count},
+      Declare(absl::StrCat(ValueName(source.value), "_sb"), {mm.k_tile, mm.k_count(), lines.count},
               lines.ragged || mm.k_ragged(), source.dtype);
   const bool loop = OpenKLoop();
   const std::string& i_k = names().i_k;
@@ -158,7 +197,9 @@ std::string MatmulStageEmitter::EmitDirectPanel(const Source& source, const Line
 }
 
 std::string MatmulStageEmitter::EmitPanel(const Source& source, const Lines& lines) {
-  return NeedsTurning(source, lines.axis) ? EmitTurnedPanel(source, lines) : EmitDirectPanel(source, lines);
+  if (NeedsTurning(source, lines.axis)) return EmitTurnedPanel(source, lines);
+  // What is in SBUF already is read right there.
+  return source.on_chip() ? "" : EmitDirectPanel(source, lines);
 }
 
 void MatmulStageEmitter::LoadStationary() {
@@ -169,9 +210,18 @@ void MatmulStageEmitter::LoadStationary() {
   lines.count = rows.tile;
   lines.ragged = rows.ragged();
   lines.base = rows.count() == 1 ? "" : absl::StrCat(names().row, " * ", rows.tile);
+  lines.blocks = rows.count() == 1 ? "" : names().row;
   lines.on_partitions = names().i_p;
   lines.on_free = lines.all_on_free = names().i_m;
   stationary_ = EmitPanel(lhs_, lines);
+}
+
+std::string MatmulStageEmitter::StationaryTile() {
+  if (!stationary_.empty())
+    return absl::StrCat(stationary_, "[", names().i_k, ", ", KNumber(), ", ", names().i_m, "]");
+  const AxisTiling& rows = stage().partition;
+  const std::string start = rows.count() == 1 ? "" : absl::StrCat(names().row, " * ", rows.tile);
+  return OnChipTile(lhs_, Sum({start, names().i_m}));
 }
 
 MatmulStageEmitter::Lines MatmulStageEmitter::ColumnLines(bool all) const {
@@ -182,6 +232,10 @@ MatmulStageEmitter::Lines MatmulStageEmitter::ColumnLines(bool all) const {
   lines.count = all ? columns.count() * columns.tile : columns.tile;
   lines.ragged = columns.ragged();
   lines.base = all || columns.count() == 1 ? "" : absl::StrCat(names().chunk, " * ", columns.tile);
+  if (!all && columns.count() > 1) {
+    const int64_t blocks = columns.tile / ChooseTile(columns.tile, kMaxPartitions);
+    lines.blocks = blocks == 1 ? names().chunk : absl::StrCat(names().chunk, " * ", blocks);
+  }
   lines.on_partitions = names().i_np;
   lines.on_free = names().i_nf;
   lines.all_on_free = names().i_n;
@@ -197,6 +251,10 @@ std::string MatmulStageEmitter::MovingTile() {
     const std::string start =
         mm.resident_moving && columns.count() > 1 ? absl::StrCat(names().chunk, " * ", columns.tile) : "";
     return absl::StrCat(moving_, "[", i_k, ", ", KNumber(), ", ", Sum({start, i_f}), "]");
+  }
+  if (rhs_.on_chip()) {
+    const std::string start = columns.count() > 1 ? absl::StrCat(names().chunk, " * ", columns.tile) : "";
+    return OnChipTile(rhs_, Sum({start, i_f}));
   }
   const std::string base = absl::StrCat(names().hbm[rhs_.value], "_tile");
   const AxisIndex column = columns.axis >= 0 ? axes()[columns.axis] : AxisIndex{};
@@ -215,12 +273,11 @@ void MatmulStageEmitter::EmitProduct() {
                            ", dtype=nl.float32, buffer=nl.psum)"));
   const bool loop = OpenKLoop();
   const std::string moving = MovingTile();
-  body().Line(absl::StrCat(sum, " += nisa.nc_matmul(", stationary_, "[", names().i_k, ", ", KNumber(), ", ",
-                           names().i_m, "], ", moving, ")"));
+  body().Line(absl::StrCat(sum, " += nisa.nc_matmul(", StationaryTile(), ", ", moving, ")"));
   if (loop) CloseLoop();
-  Bind(matmul().result, Define(BaseName(matmul()),
-                               absl::StrCat("nl.copy(", sum, ", dtype=", DTypeLiteral(matmul().dtype), ")"),
-                               true, matmul().dtype));
+  Bind(matmul().result,
+       DefineResult(matmul(), absl::StrCat("nl.copy(", sum, ", dtype=", DTypeLiteral(matmul().dtype), ")"),
+                    true, matmul().dtype));
 }
 
 void MatmulStageEmitter::EmitLoops() {

@@ -30,6 +30,9 @@ class MatmulStageEmitter : public StageEmitter {
     Dims strides;  // over the axes of the iteration
     int64_t k_stride = 0;
     DType dtype = DType::kFloat32;
+    const Access* access = nullptr;
+
+    bool on_chip() const { return access->on_chip; }
   };
 
   // Rows of the stationary or columns of the moving operand that are brought on chip together.
@@ -38,13 +41,18 @@ class MatmulStageEmitter : public StageEmitter {
     int64_t size = 1;
     int64_t count = 1;  // of them here
     bool ragged = false;
-    std::string base;  // index of the first: a loop's share, or nothing
+    std::string base;    // index of the first: a loop's share, or nothing
+    std::string blocks;  // the same counted in blocks
     // Index vectors: a block of lines on partitions and on the free axis, and all of them on the free axis.
     std::string on_partitions, on_free, all_on_free;
   };
 
   Source SourceOf(size_t operand) const;
   const Op& matmul() const { return program().ops[stage().stage.matmul]; }
+  // An operand that stays in SBUF: a block of lines by a piece of the contraction where it is turned, a tile
+  // of the contraction by lines where it is not. `block` or `line` tell which.
+  std::string OnChipBlock(const Source& source, const std::string& partition, const std::string& block);
+  std::string OnChipTile(const Source& source, const std::string& line);
   // `tensor[…]` with its line axis and the contraction indexed as told, the rest as it stands.
   std::string At(const Source& source, int line_axis, const AxisIndex& line, const AxisIndex& k);
   Lines ColumnLines(bool all) const;
@@ -54,6 +62,8 @@ class MatmulStageEmitter : public StageEmitter {
   // An SBUF tensor (contraction tile, contraction tiles, lines) filled from HBM; its name.
   std::string EmitPanel(const Source& source, const Lines& lines);
   std::string EmitTurnedPanel(const Source& source, const Lines& lines);
+  // Opens the loop over the contraction around the square, or around the load before it; whether it did.
+  bool LoadSquare(const Source& source, const Lines& lines, const std::string& start, std::string* square);
   std::string EmitDirectPanel(const Source& source, const Lines& lines);
   // "k * 128 + vector", or the vector where there is one tile.
   std::string KIndex(absl::string_view vector) const;
@@ -65,6 +75,7 @@ class MatmulStageEmitter : public StageEmitter {
   std::string Declare(absl::string_view base, const Dims& shape, bool zeroed, DType dtype);
 
   void LoadStationary();
+  std::string StationaryTile();
   std::string MovingTile();
   void EmitProduct();
 

@@ -5,6 +5,8 @@
 #include <limits>
 #include <utility>
 
+#include "services/llm_gateway/builtin/residency.h"
+
 namespace nkiagent::builtin {
 namespace {
 
@@ -106,6 +108,7 @@ int64_t TurnedBlock(const StagePlan& plan) { return Divisor(plan.free.tile, kMax
 
 bool IsTurned(const StagePlan& plan, const Access& access, DType dtype) {
   const int p = plan.partition.axis, f = plan.free.axis;
+  if (access.on_chip && !access.is_store) return false;
   if (p < 0 || f < 0 || plan.stage.matmul >= 0 || !plan.assumptions.finite_tiles || !IsFloat(dtype))
     return false;
   if (access.strides[p] != 1 || std::abs(access.strides[f]) <= 1) return false;
@@ -134,6 +137,7 @@ absl::StatusOr<KernelPlan> MakePlan(const Graph& graph, const Assumptions& assum
     plan.stages.push_back(
         PlanStage(plan.program, plan.staged, plan.staged.stages[i], assumptions.ForStage(i)));
   }
+  ChooseResidences(&plan);
   return plan;
 }
 

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "services/llm_gateway/builtin/graph.h"
 #include "services/llm_gateway/builtin/lowering.h"
 #include "services/llm_gateway/builtin/program.h"
+#include "services/llm_gateway/builtin/residence.h"
 #include "services/llm_gateway/builtin/stages.h"
 
 namespace nkiagent::builtin {
@@ -37,6 +39,8 @@ struct StageAssumptions {
   // Tiles hold finite numbers only, so that the Tensor engine may turn them: it multiplies by an identity,
   // and a NaN or infinity would spread (isa-constraints of SDK 2.24, nc_transpose).
   bool finite_tiles = true;
+  // What the stage computes for later ones stays in SBUF where these can read it there.
+  bool results_on_chip = true;
   // Loops over tiles are independent (affine_range); otherwise sequential_range.
   bool independent_tiles = true;
 
@@ -95,6 +99,8 @@ struct KernelPlan {
   Program program;
   StagedProgram staged;
   std::vector<StagePlan> stages;
+  // By value: where it stays in SBUF until its last reader, if it does. It may lie in HBM as well.
+  std::vector<std::optional<Residence>> residences;
 };
 
 // UNIMPLEMENTED, naming the node, for what can't be lowered.

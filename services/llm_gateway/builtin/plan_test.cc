@@ -4,14 +4,18 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "services/llm_gateway/builtin/graph_parser.h"
 #include "services/llm_gateway/builtin/testing_graphs.h"
 
 namespace nkiagent::builtin {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
 KernelPlan PlanOf(const std::string& text, const Assumptions& assumptions = {}) {
@@ -20,6 +24,24 @@ KernelPlan PlanOf(const std::string& text, const Assumptions& assumptions = {}) 
   absl::StatusOr<KernelPlan> plan = MakePlan(*graph, assumptions);
   EXPECT_TRUE(plan.ok()) << plan.status();
   return plan.ok() ? *std::move(plan) : KernelPlan{};
+}
+
+// Names of the values that pass through HBM from stage to stage, and of those that stay in SBUF.
+std::vector<std::string> ScratchIn(const KernelPlan& plan) {
+  std::vector<std::string> names;
+  for (size_t i = 0; i < plan.program.values.size(); ++i) {
+    const Value& value = plan.program.values[i];
+    if (plan.staged.in_hbm[i] && !value.is_argument && !plan.staged.is_result[i]) names.push_back(value.name);
+  }
+  return names;
+}
+
+std::vector<std::string> OnChip(const KernelPlan& plan) {
+  std::vector<std::string> names;
+  for (size_t i = 0; i < plan.program.values.size(); ++i) {
+    if (plan.residences[i].has_value()) names.push_back(plan.program.values[i].name);
+  }
+  return names;
 }
 
 std::string RefusalOf(const std::string& text) {
@@ -76,13 +98,8 @@ TEST(Plan, BiasAndActivationStayWithTheirMatmul) {
   }
   EXPECT_EQ(plan.stages[0].partition.size, 200);
   EXPECT_EQ(plan.stages[0].matmul.k, 256);
-  // Only the activation between the two products passes through HBM.
-  int scratch = 0;
-  for (size_t i = 0; i < plan.program.values.size(); ++i) {
-    scratch +=
-        plan.staged.in_hbm[i] && !plan.program.values[i].is_argument && !plan.staged.is_result[i] ? 1 : 0;
-  }
-  EXPECT_EQ(scratch, 1);
+  EXPECT_THAT(ScratchIn(plan), IsEmpty());
+  EXPECT_THAT(OnChip(plan), ElementsAre("gelu"));
 }
 
 TEST(Plan, ElementwiseStagesFillThePartitions) {
@@ -181,6 +198,57 @@ TEST(Plan, AFailedArgumentEndsTheReductionOfALargeTensor) {
   EXPECT_THAT(RefusalOf("graph nki.graph.v1\ninput x: float32[64, 128]\n"
                         "%any_1: bool[] = aten.any.dim(%x, %x)\nreturn %any_1\n"),
               HasSubstr("no list of integers"));
+}
+
+// Linear, softmax over the row, linear: `rows` rows of 96 elements.
+std::string TwoProductsGraph(int rows, const std::string& middle, const std::string& returned) {
+  return absl::StrCat("graph nki.graph.v1\ninput x: float32[", rows,
+                      ", 96]\nparam v: float32[96, 96]\nparam w: float32[96, 40]\n", "%mm: float32[", rows,
+                      ", 96] = aten.mm.default(%x, %v)\n", middle, "%mm_1: float32[", rows,
+                      ", 40] = aten.mm.default(%y, %w)\nreturn ", returned, "\n");
+}
+
+TEST(Residence, RowsThatAllStagesCutAlikeStayOnChip) {
+  const KernelPlan plan = PlanOf(
+      TwoProductsGraph(300, "%y: float32[300, 96] = aten._softmax.default(%mm, -1, False)\n", "%mm_1"));
+  ASSERT_THAT(plan.stages, SizeIs(3));
+  EXPECT_THAT(OnChip(plan), ElementsAre("mm", "y"));
+  EXPECT_THAT(ScratchIn(plan), IsEmpty());
+}
+
+TEST(Residence, AResultThatIsReadOnLiesInBoth) {
+  const KernelPlan plan =
+      PlanOf(TwoProductsGraph(300, "%y: float32[300, 96] = aten.relu.default(%mm)\n", "%y, %mm_1"));
+  ASSERT_THAT(OnChip(plan), ElementsAre("y"));
+  EXPECT_TRUE(plan.staged.in_hbm[plan.program.results[0]]);
+}
+
+TEST(Residence, WhatIsCutOtherwisePassesThroughHbm) {
+  // The second product takes the columns of the first for its rows.
+  const KernelPlan plan = PlanOf(
+      "graph nki.graph.v1\ninput x: float32[300, 96]\nparam v: float32[96, 200]\n"
+      "%mm: float32[300, 200] = aten.mm.default(%x, %v)\n"
+      "%view: float32[120, 500] = aten.view.default(%mm, [120, 500])\n"
+      "%sum_1: float32[120] = aten.sum.dim_IntList(%view, [1])\nreturn %sum_1\n");
+  EXPECT_THAT(OnChip(plan), IsEmpty());
+  EXPECT_THAT(ScratchIn(plan), SizeIs(1));
+}
+
+TEST(Residence, WhatIsTooLargePassesThroughHbm) {
+  // 64 tiles of rows, 384 bytes each for every partition, fit; 512 don't.
+  const std::string relu = "%y: float32[N, 96] = aten.relu.default(%mm)\n";
+  const auto with = [&](const std::string& rows) {
+    std::string text = relu;
+    return text.replace(text.find('N'), 1, rows);
+  };
+  EXPECT_THAT(OnChip(PlanOf(TwoProductsGraph(8192, with("8192"), "%mm_1"))), ElementsAre("y"));
+  EXPECT_THAT(OnChip(PlanOf(TwoProductsGraph(65536, with("65536"), "%mm_1"))), IsEmpty());
+}
+
+TEST(Residence, NothingStaysWhereTheAssumptionIsGone) {
+  Assumptions assumptions;
+  assumptions.stages[0].results_on_chip = false;
+  EXPECT_THAT(OnChip(PlanOf(kMlpGraph, assumptions)), IsEmpty());
 }
 
 }  // namespace

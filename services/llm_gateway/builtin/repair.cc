@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
+#include "services/llm_gateway/builtin/residency.h"
 
 namespace nkiagent::builtin {
 namespace {
@@ -26,7 +27,31 @@ int64_t SmallerTile(int64_t tile, double limit, double actual) {
   return power;
 }
 
+// Gives back to HBM the largest value that waits in SBUF during the stage, if that is enough.
+std::optional<Revision> ReviseResidence(const KernelPlan& plan, size_t stage, const ToldError& error) {
+  int largest = -1;
+  for (int value = 0; value < static_cast<int>(plan.residences.size()); ++value) {
+    if (!plan.residences[value].has_value()) continue;
+    const Lifetime life = LifetimeOf(plan, value);
+    if (stage < life.first || stage > life.last) continue;
+    if (largest < 0 || ResidentBytes(plan, value) > ResidentBytes(plan, largest)) largest = value;
+  }
+  if (largest < 0 || static_cast<double>(ResidentBytes(plan, largest)) < error.actual - error.limit)
+    return std::nullopt;
+  const size_t maker = LifetimeOf(plan, largest).first;
+  Revision revision{plan.assumptions, ""};
+  revision.assumptions.stages[maker] = plan.stages[maker].assumptions;
+  revision.assumptions.stages[maker].results_on_chip = false;
+  revision.reason = absl::StrCat("SBUF is too small for ", StageName(plan, stage), " while '",
+                                 plan.program.values[largest].name, "' waits there, so what ",
+                                 StageName(plan, maker), " computes now passes through HBM.");
+  return revision;
+}
+
 std::optional<Revision> ReviseForCapacity(const KernelPlan& plan, size_t stage, const ToldError& error) {
+  if (error.rule == "err_sbuf_capacity_exceeded") {
+    if (std::optional<Revision> revision = ReviseResidence(plan, stage, error)) return revision;
+  }
   const StagePlan& planned = plan.stages[stage];
   Revision revision{plan.assumptions, ""};
   StageAssumptions& next = revision.assumptions.stages[stage];

@@ -12,6 +12,7 @@ namespace nkiagent::builtin {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 struct Kernel {
   KernelPlan plan;
@@ -58,11 +59,20 @@ TEST(StageAtLine, FindsTheStageAroundALine) {
   EXPECT_EQ(StageAtLine(text, 999), 1);
 }
 
-TEST(Revise, ShrinksTheStageThatTheLinePointsAt) {
-  const Kernel kernel = Write(kMlpGraph);
-  const int line = kernel.text.stage_first_line[1] + 3;
-  const std::optional<Revision> revision =
-      Revise(kernel.plan, kernel.text, Error("err_sbuf_capacity_exceeded", line, 100, 200));
+TEST(Revise, MakesRoomWhereTheLinePointsAt) {
+  Kernel kernel = Write(kMlpGraph);
+  const auto seen = [&] {
+    return Error("err_sbuf_capacity_exceeded", kernel.text.stage_first_line[1] + 3, 100, 200);
+  };
+  // First what waits in SBUF goes back to HBM, then the stage takes less.
+  EXPECT_THAT(kernel.text.source, HasSubstr("# stays on chip"));
+  std::optional<Revision> revision = Revise(kernel.plan, kernel.text, seen());
+  ASSERT_TRUE(revision.has_value());
+  EXPECT_THAT(revision->reason, HasSubstr("'gelu' waits there"));
+  kernel = Write(kMlpGraph, revision->assumptions);
+  EXPECT_THAT(kernel.text.source, Not(HasSubstr("# stays on chip")));
+
+  revision = Revise(kernel.plan, kernel.text, seen());
   ASSERT_TRUE(revision.has_value());
   EXPECT_TRUE(revision->assumptions.ForStage(0).resident_moving);
   EXPECT_FALSE(revision->assumptions.ForStage(1).resident_moving);

@@ -6,16 +6,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "services/llm_gateway/builtin/fn_table.h"
+#include "services/llm_gateway/builtin/residency.h"
 
 namespace nkiagent::builtin {
 namespace {
-
-std::string Scaled(int64_t coefficient, const AxisIndex& index) {
-  if (coefficient == 1) return index.text;
-  const bool sum = index.text.find(' ') != std::string::npos;
-  return sum ? absl::StrCat(coefficient, " * (", index.text, ")")
-             : absl::StrCat(coefficient, " * ", index.text);
-}
 
 // `nl.arange(count)` along axis `position` of `rank`.
 std::string Arange(int64_t count, size_t position, size_t rank) {
@@ -27,13 +21,19 @@ std::string Arange(int64_t count, size_t position, size_t rank) {
 // Kernel-side shape: rank 0 is (1,).
 Dims KernelDims(const Value& value) { return value.dims.empty() ? Dims{1} : value.dims; }
 
-// The type that a loaded tile has.
-DType TileDType(DType dtype) {
+}  // namespace
+
+std::string StageEmitter::ScaledIndex(int64_t coefficient, const AxisIndex& index) {
+  if (coefficient == 1) return index.text;
+  const bool sum = index.text.find(' ') != std::string::npos;
+  return sum ? absl::StrCat(coefficient, " * (", index.text, ")")
+             : absl::StrCat(coefficient, " * ", index.text);
+}
+
+DType StageEmitter::StoredDType(DType dtype) {
   if (dtype == DType::kBool) return DType::kUInt8;
   return dtype == DType::kInt64 ? DType::kInt32 : dtype;
 }
-
-}  // namespace
 
 StageEmitter::StageEmitter(const KernelPlan& plan, const StagePlan& stage, KernelNames& names)
     : plan_(plan), stage_(stage), names_(names), axes_(stage.iteration.dims.size()) {}
@@ -47,6 +47,7 @@ absl::Status StageEmitter::Emit(PythonWriter* kernel) {
   if (!status_.ok()) return status_;
   const size_t rank = 2 + stage_.tile_axes.size();
   kernel->Line(absl::StrCat("# ", Headline()));
+  DeclareResidences(kernel);
   kernel->Append(views_);
   std::vector<std::pair<std::string, std::string>> indices = {
       {names_.i_p, Arange(stage_.partition.tile, 0, rank)},
@@ -101,6 +102,7 @@ void StageEmitter::CloseLoops() {
 
 void StageEmitter::IndexRows(const std::string& row_variable) {
   const AxisTiling& rows = stage_.partition;
+  row_variable_ = row_variable;
   row_start_ = row_variable.empty() ? "" : absl::StrCat(row_variable, " * ", rows.tile);
   row_index_ =
       row_variable.empty() ? names_.i_p : absl::StrCat(row_variable, " * ", rows.tile, " + ", names_.i_p);
@@ -162,7 +164,7 @@ StageEmitter::Subscripted StageEmitter::Subscript(int value, int64_t offset, con
     std::vector<std::string> terms;
     bool is_plain = true;
     for (const auto& [axis, coefficient] : subscript.terms) {
-      terms.push_back(Scaled(coefficient, axes[axis]));
+      terms.push_back(ScaledIndex(coefficient, axes[axis]));
       result.has_partition |= axes[axis].kind == AxisIndex::Kind::kPartition;
       result.has_free |= axes[axis].kind == AxisIndex::Kind::kFree;
       result.depends_on_loop |= axes[axis].depends_on_loop;
@@ -210,7 +212,7 @@ Tile StageEmitter::LoadPositions(const Access& access) {
   bool has_partition = false, has_free = false, depends_on_loop = false;
   for (size_t i = 0; i < axes_.size(); ++i) {
     if (access.strides[i] == 0) continue;
-    terms.push_back(Scaled(access.strides[i], axes_[i]));
+    terms.push_back(ScaledIndex(access.strides[i], axes_[i]));
     has_partition |= axes_[i].kind == AxisIndex::Kind::kPartition;
     has_free |= axes_[i].kind == AxisIndex::Kind::kFree;
     depends_on_loop |= axes_[i].depends_on_loop;
@@ -269,7 +271,7 @@ Tile StageEmitter::LoadInOrder(const Access& access) {
     mask = mask.empty() ? columns : absl::StrCat("(", mask, ") & (", columns, ")");
   }
   Tile tile{names_.names.Unique(absl::StrCat(names_.hbm[access.value], "_tile")), source.has_free,
-            TileDType(value.dtype)};
+            StoredDType(value.dtype)};
   (source.depends_on_loop ? body_ : hoisted_)
       .Line(absl::StrCat(tile.name, " = nl.load(", source.text,
                          mask.empty() ? "" : absl::StrCat(", mask=(", mask, ")"), ")"));
@@ -282,7 +284,7 @@ Tile StageEmitter::LoadInOrder(const Access& access) {
                                                     : Vector(stage_.iteration.dims[axis], position));
     }
     tile.name = absl::StrCat(tile.name, "[", absl::StrJoin(subscripts, ", "), "]");
-    tile.reordered = true;
+    tile.indexed = true;
   }
   cache[source.text] = tile;
   return tile;
@@ -290,6 +292,7 @@ Tile StageEmitter::LoadInOrder(const Access& access) {
 
 Tile StageEmitter::Load(const Access& access) {
   if (access.is_positions) return LoadPositions(access);
+  if (access.on_chip) return ReadOnChip(access);
   if (!stage_.tile_axes.empty()) return LoadInOrder(access);
   if (IsTurned(stage_, access, program().values[access.value].dtype)) return LoadTurned(access);
   const Value& value = program().values[access.value];
@@ -310,7 +313,7 @@ Tile StageEmitter::Load(const Access& access) {
   PythonWriter& out = source.depends_on_loop ? body_ : hoisted_;
   const bool widen = !source.has_partition && stage_.partition.tile > 1;
   Tile tile{names_.names.Unique(absl::StrCat(names_.hbm[access.value], widen ? "_row" : "_tile")),
-            source.has_free, TileDType(value.dtype)};
+            source.has_free, StoredDType(value.dtype)};
   out.Line(absl::StrCat(tile.name, " = nl.load(", source.text, mask, ")"));
   if (widen) {
     const std::string row = tile.name;
@@ -366,7 +369,7 @@ Tile StageEmitter::OperandTile(size_t position, size_t k) {
 Tile StageEmitter::WithFreeAxis(const Tile& tile) {
   if (tile.has_free || TileShape(true) == TileShape(false)) return tile;
   const Dims shape = TileShape(true);
-  return Define(absl::StrCat(tile.name, "_wide"),
+  return Define(absl::StrCat(tile.name.substr(0, tile.name.find('[')), "_wide"),
                 absl::StrCat("nl.broadcast_to(", tile.name, ", shape=", TupleLiteral(shape), ")"), true,
                 tile.dtype);
 }
@@ -375,7 +378,7 @@ std::string StageEmitter::DTypeArgument(const Op& op, const std::vector<Tile>& t
   if (RowOf(op.fn).yields_bool) return "";
   // One tile: the result has its type. Several, or a tile and numbers: only all float32 is sure to stay as it
   // is.
-  const DType wanted = TileDType(op.dtype);
+  const DType wanted = StoredDType(op.dtype);
   const bool alone = op.operands.size() == 1 && tiles.size() == 1;
   const bool kept = std::all_of(tiles.begin(), tiles.end(), [&](const Tile& t) { return t.dtype == wanted; });
   if (kept && (alone || wanted == DType::kFloat32)) return "";
@@ -415,7 +418,7 @@ void StageEmitter::EmitScan(size_t position, const std::string& start) {
        Define(BaseName(op),
               absl::StrCat(row.nl_name, "(", data, ", ", second, ", initial=", start, ", op0=", row.merge,
                            ", op1=", extreme ? row.merge : "nl.add", ", dtype=", DTypeLiteral(op.dtype), ")"),
-              true, TileDType(op.dtype)));
+              true, StoredDType(op.dtype)));
 }
 
 void StageEmitter::EmitOp(size_t position) {
@@ -458,15 +461,15 @@ void StageEmitter::EmitOp(size_t position) {
   const FnRow& row = RowOf(op.fn);
   Tile result;
   if (op.fn == Fn::kCopy && tiles.empty()) {
-    result = Define(BaseName(op),
-                    absl::StrCat("nl.full(", TupleLiteral(shape), ", ", texts[0],
-                                 ", dtype=", DTypeLiteral(op.dtype), ")"),
-                    !is_row, TileDType(op.dtype));
-  } else if (op.fn == Fn::kCopy && tiles[0].dtype == TileDType(op.dtype) && !tiles[0].reordered) {
+    result = DefineResult(op,
+                          absl::StrCat("nl.full(", TupleLiteral(shape), ", ", texts[0],
+                                       ", dtype=", DTypeLiteral(op.dtype), ")"),
+                          !is_row, StoredDType(op.dtype));
+  } else if (op.fn == Fn::kCopy && tiles[0].dtype == StoredDType(op.dtype) && !tiles[0].indexed) {
     result = tiles[0];
   } else if (row.is_reduction) {
     Tile whole = WithFreeAxis(tiles[0]);
-    DType dtype = TileDType(op.dtype);
+    DType dtype = StoredDType(op.dtype);
     if (op.dtype == DType::kBool) {  // extremes of truth values are taken as numbers
       dtype = DType::kFloat32;
       if (whole.dtype != dtype) {
@@ -475,13 +478,12 @@ void StageEmitter::EmitOp(size_t position) {
       }
     }
     const std::string type = whole.dtype == dtype ? "" : absl::StrCat(", dtype=", DTypeLiteral(dtype));
-    result = Define(BaseName(op),
-                    absl::StrCat(row.nl_name, "(", whole.name, ", axis=[1]", type, ", keepdims=True)"), false,
-                    dtype);
+    result = DefineResult(
+        op, absl::StrCat(row.nl_name, "(", whole.name, ", axis=[1]", type, ", keepdims=True)"), false, dtype);
   } else {
-    result = Define(BaseName(op),
-                    absl::StrCat(row.nl_name, "(", absl::StrJoin(texts, ", "), DTypeArgument(op, tiles), ")"),
-                    has_free, row.yields_bool ? DType::kBool : TileDType(op.dtype));
+    result = DefineResult(
+        op, absl::StrCat(row.nl_name, "(", absl::StrJoin(texts, ", "), DTypeArgument(op, tiles), ")"),
+        has_free, row.yields_bool ? DType::kBool : StoredDType(op.dtype));
   }
   Bind(op.result, result);
 }
@@ -493,10 +495,12 @@ void StageEmitter::EmitStore(size_t position) {
   const Value& value = program().values[access.value];
   Tile tile = tiles_[access.value];
   if (access.extent == Extent::kFull) tile = WithFreeAxis(tile);
-  if (TileDType(value.dtype) != tile.dtype) {
-    tile = Define(absl::StrCat(names_.hbm[access.value], "_cast"),
+  if (access.on_chip) KeepOnChip(access, tile);
+  if (!plan_.staged.in_hbm[access.value]) return;
+  if (StoredDType(value.dtype) != tile.dtype) {
+    tile = Define(absl::StrCat(ValueName(access.value), "_cast"),
                   absl::StrCat("nl.copy(", tile.name, ", dtype=", DTypeLiteral(value.dtype), ")"),
-                  tile.has_free, TileDType(value.dtype));
+                  tile.has_free, StoredDType(value.dtype));
   }
   if (IsTurned(stage_, access, value.dtype)) {
     StoreTurned(access, tile);

@@ -24,19 +24,20 @@ struct Tile {
   std::string name;
   bool has_free = false;
   DType dtype = DType::kFloat32;  // of the tile itself, which for truth values may differ from the value's
-  bool reordered = false;         // `name` is a tile of other order, indexed in the stage's
+  bool indexed = false;           // `name` has subscripts: it is a part of a larger tensor, or of other order
 };
 
 // Names that all stages of a kernel share. Loop variables and index vectors are rebound by each stage; tiles
 // never are.
 struct KernelNames {
   Names names;
-  std::vector<std::string> hbm;  // by value; empty for values that never leave the chip
-  std::string i_p, i_f, i_one;   // index vectors: partitions, free axis, the single partition of a row
-  std::string i_k, i_kf;         // matmul: contraction on partitions and on the free axis
-  std::string i_kk;              // matmul: the whole contraction on the free axis
-  std::string i_m, i_n;          // matmul: rows on the free axis, all columns
-  std::string i_np, i_nf;        // matmul: a block of columns on partitions and on the free axis
+  std::vector<std::string> hbm;      // by value; empty for values that never leave the chip
+  std::vector<std::string> on_chip;  // by value: its residence in SBUF; empty for those without one
+  std::string i_p, i_f, i_one;       // index vectors: partitions, free axis, the single partition of a row
+  std::string i_k, i_kf;             // matmul: contraction on partitions and on the free axis
+  std::string i_kk;                  // matmul: the whole contraction on the free axis
+  std::string i_m, i_n;              // matmul: rows on the free axis, all columns
+  std::string i_np, i_nf;            // matmul: a block of columns on partitions and on the free axis
   // Turned accesses: a block of the free axis on partitions and on the free axis, the rows on the free axis.
   std::string i_bp, i_bf, i_pf;
   std::string row, chunk, k, square;  // loop variables
@@ -97,6 +98,9 @@ class StageEmitter {
   // The tile as one that varies along the free axis.
   Tile WithFreeAxis(const Tile& tile);
   Tile Define(absl::string_view base, absl::string_view expression, bool has_free, DType dtype);
+  // The same for what `op` yields: right in its residence in SBUF where it has one and fills whole tiles of
+  // it.
+  Tile DefineResult(const Op& op, absl::string_view expression, bool has_free, DType dtype);
   // What a tile made by `op` is called.
   static const std::string& BaseName(const Op& op) { return op.label.empty() ? op.origin : op.label; }
   void Bind(int value, Tile tile) { tiles_[value] = std::move(tile); }
@@ -108,6 +112,10 @@ class StageEmitter {
   void RestoreLoads(std::map<std::string, Tile> loads) { loads_ = std::move(loads); }
 
   const Access& AccessOf(int op, int operand) const;
+  // `coefficient * index`.
+  static std::string ScaledIndex(int64_t coefficient, const AxisIndex& index);
+  // The type that a tile of a value has.
+  static DType StoredDType(DType dtype);
   // `tensor[subscripts]`. Tells which kinds of axes the subscripts have, and whether a loop changes them.
   struct Subscripted {
     std::string text;
@@ -116,6 +124,11 @@ class StageEmitter {
   };
   Subscripted Subscript(int value, int64_t offset, const Dims& strides, const Dims& extents,
                         const std::vector<AxisIndex>& axes);
+  // The part of a value's residence that `steps` lead to; `others` tells TileSteps::others in subscripts.
+  Subscripted OnChip(int value, const TileSteps& steps, const std::string& partition,
+                     const std::vector<AxisIndex>& others);
+  // The name of a value, wherever it lies, for tiles that are made of it.
+  const std::string& ValueName(int value) const;
   // ", mask=..." for what is ragged and indexed, else "".
   std::string Mask(bool rows, bool columns) const;
   std::string RowMask() const;     // "" unless rows are ragged
@@ -125,6 +138,11 @@ class StageEmitter {
   Tile Load(const Access& access);
 
  private:
+  Tile ReadOnChip(const Access& access);
+  Subscripted OnChip(const Access& access);
+  // `out[…] = tile` for a value that stays in SBUF.
+  void KeepOnChip(const Access& access, const Tile& tile);
+  void DeclareResidences(PythonWriter* kernel) const;
   // A tile of several axes, loaded in the order in which it lies in memory.
   Tile LoadInOrder(const Access& access);
   // The shape of a tile; of one that doesn't vary along its free axes, with these of size 1.
@@ -154,6 +172,7 @@ class StageEmitter {
   std::map<std::pair<int, Dims>, std::string> view_names_;
   std::vector<AxisIndex> axes_;
   std::string row_index_, column_index_;
+  std::string row_variable_;              // of the loop over tiles of rows, "" where there is one
   std::string row_start_, column_start_;  // of the tile, "" at 0
   std::map<int, Tile> tiles_;             // by value
   std::map<std::string, Tile> loads_;     // by source expression

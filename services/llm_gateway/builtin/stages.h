@@ -48,7 +48,7 @@ StagedProgram CutIntoStages(const Program& program);
 // stage. Rows don't move along the free axes.
 Dims StridesOverStage(const Stage& stage, Extent extent, const Dims& dims, const Dims& strides);
 
-// One read or write of HBM by a stage.
+// One read or write of HBM, or of what stays in SBUF between stages, by a stage.
 struct Access {
   int value = -1;
   int64_t offset = 0;
@@ -58,6 +58,10 @@ struct Access {
   int operand = -1;  // which operand of it; -1 for its result
   Extent extent = Extent::kFull;
   bool is_positions = false;  // nothing is moved: the elements' positions themselves
+  // It goes to the value's residence in SBUF (KernelPlan::residences); a store does so beside HBM, if the
+  // value lies there too. An operand of a matmul is turned on its way if `turned`.
+  bool on_chip = false;
+  bool turned = false;
 };
 
 // The stage's axes as loops see them: rows first, then free axes, neighbours merged wherever every access
