@@ -59,7 +59,8 @@ class Chooser {
     for (size_t i = 0; i < plan_.stages.size(); ++i) {
       for (Access& access : plan_.stages[i].iteration.accesses) {
         if (!access.is_store || access.value != value) continue;
-        ++writers;
+        // Selections write an axis that is none of the stage's.
+        writers += IsSelection(plan_.program.ops[access.op].fn) ? 2 : 1;
         candidate.store = {i, &access};
       }
     }

@@ -304,7 +304,7 @@ Tile StageEmitter::Load(const Access& access) {
   // A tile that is used in both orders is loaded once.
   const auto in_order = [&](Tile tile) {
     if (reversed) tile.name = absl::StrCat(tile.name, "[", names_.i_p, ", ", ReversedColumns(), "]");
-    tile.reordered = reversed;
+    tile.indexed = reversed;
     return tile;
   };
   const auto found = cache.find(source.text);
