@@ -98,7 +98,9 @@ struct WindowTiling {
   int64_t channel_tile = 1;   // contracted at a time, of one group
   int64_t groups = 1;         // of them on the partitions together, with zeros between their weights
   bool grouped_rows = false;  // groups and their output channels are one axis: the tiles' partitions
-  int64_t images = 1;         // in a tile: StagePlan::tile_axes has their axis
+  // Outputs along the first axis lie on partitions, next to images and channels.
+  bool folded = false;
+  int64_t images = 1;  // in a tile: StagePlan::tile_axes has their axis
   // Lines along the last axis are on chip as they lie, without padding; outputs whose tap would fall into it
   // are left out of that tap's product.
   bool whole_lines = false;

@@ -1,6 +1,7 @@
 // Tiling of stages over windows: which output positions make a tile, and how much of the input is on chip.
 #include <algorithm>
 #include <cstdint>
+#include <initializer_list>
 #include <limits>
 
 #include "services/llm_gateway/builtin/dtype.h"
@@ -35,6 +36,7 @@ class WindowTiler {
     ChooseChannels();
     ChooseStacks();
     ChooseWeights();
+    FoldFirstAxis();
     ChoosePositions();
     ChoosePartitions();
     ChooseImages();
@@ -84,17 +86,22 @@ class WindowTiler {
   // Makes one axis of the groups and their output channels. Input and weights step along it in their own way,
   // which the emitter tells itself.
   bool MergeGroups() {
-    Iteration merged = plan_.iteration;
-    for (Access& access : merged.accesses) {
+    const std::vector<int> axes = plan_.window.axes;
+    const Iteration iteration = plan_.iteration;
+    LeaveOperandsToEmitter({1, 2});
+    if (Merge(1)) return true;
+    plan_.window.axes = axes;
+    plan_.iteration = iteration;
+    return false;
+  }
+
+  void LeaveOperandsToEmitter(std::initializer_list<size_t> axes) {
+    for (Access& access : plan_.iteration.accesses) {
       if (access.op != plan_.stage.matmul || access.is_store) continue;
-      for (size_t axis : {1, 2}) {
+      for (size_t axis : axes) {
         if (plan_.window.axes[axis] >= 0) access.strides[plan_.window.axes[axis]] = 0;
       }
     }
-    std::swap(merged, plan_.iteration);
-    if (Merge(1)) return true;
-    std::swap(merged, plan_.iteration);
-    return false;
   }
 
   // How many groups and taps share the partitions: whatever takes the Tensor engine and the DMA engines the
@@ -208,6 +215,42 @@ class WindowTiler {
     return static_cast<int64_t>(std::min(elements * static_cast<double>(Size()), kMost));
   }
 
+  // Few images and channels leave partitions idle: outputs along the first axis go there too, each with the
+  // input of its windows, if that is worth loading what windows share several times.
+  void FoldFirstAxis() {
+    WindowTiling& tiling = plan_.window;
+    const WindowAxis& first = reads(0);
+    if (!window_.pools() || spatial() < 2 || first.phases.size() > 1 || tiling.axes[2] < 0) return;
+    if (first.output > kMaxPartitions) return;
+    const StridedView& x = op_.operands[0].view;
+    if (op_.dims[0] > 1 && x.strides[0] != x.strides[1] * op_.dims[1]) return;
+    double line = 1;
+    for (int a = 1; a < spatial(); ++a) line *= static_cast<double>(reads(a).input);
+    const int64_t planes = op_.dims[0] * op_.dims[1], reach = first.Highest(0, 1) - first.Lowest(0) + 1;
+    // Nanoseconds, about: some four cycles of the Vector engine for each element of a partition, and loads.
+    const auto cost = [&](int64_t tiles, int64_t lines_of_tile, int64_t lines) {
+      return line * (4 / 1.12 * static_cast<double>(tiles * lines_of_tile) +
+                     static_cast<double>(lines * Size()) / 136);
+    };
+    const double apart = cost(CeilDivide(planes, kMaxPartitions), first.input, planes * first.input);
+    const double folded =
+        cost(CeilDivide(planes, kMaxPartitions / first.output), reach, planes * first.output * reach);
+    if (folded > 0.8 * apart) return;
+    const std::vector<int> axes = tiling.axes;
+    const Iteration iteration = plan_.iteration;
+    LeaveOperandsToEmitter({0, 1});
+    if (!Merge(0) || !Merge(1)) {
+      tiling.axes = axes;
+      plan_.iteration = iteration;
+      return;
+    }
+    tiling.axes[0] = tiling.axes[1];
+    tiling.axes[2] = -1;
+    tiling.folded = true;
+    WindowAxis& reads_first = tiling.stacked[0].reads;
+    reads_first.output = reads_first.phases[0].count = 1;
+  }
+
   void ChoosePositions() {
     int64_t limit = plan_.window.contracts ? kMaxMovingFree : kVectorFree;
     int64_t budget = kInputBytes;
@@ -218,13 +261,14 @@ class WindowTiler {
     // Several lines, or several planes of them, if these and their input fit; otherwise pieces of a line.
     int axis = spatial() - 1;
     int64_t whole = 1;
-    while (axis > 0 && whole * MostPositions(reads(axis)) <= limit &&
+    while (axis > (plan_.window.folded ? 1 : 0) && whole * MostPositions(reads(axis)) <= limit &&
            InputBytes(axis - 1, 1, /*whole=*/false) <= budget &&
            Merge(lead() + static_cast<size_t>(axis) - 1)) {
       whole *= MostPositions(reads(axis--));
     }
     const WindowAxis& lines = reads(spatial() - 1);
-    plan_.window.whole_lines = axis + 1 < spatial() && (plan_.window.contracts || !lines.padded());
+    const bool skips_padding = plan_.window.contracts || window_.pools();
+    plan_.window.whole_lines = axis + 1 < spatial() && (skips_padding || !lines.padded());
     Cut(axis, limit / whole, budget);
   }
 
@@ -254,8 +298,12 @@ class WindowTiler {
     WindowTiling& tiling = plan_.window;
     size_t axis = 2;
     if (window_.kind == WindowKind::kDepthwise) axis = 1;
-    if (op_.operands.size() == 1) axis = Merge(0) ? 0 : 1;
-    if (tiling.grouped_rows) {
+    if (op_.operands.size() == 1) axis = tiling.folded || Merge(0) ? 0 : 1;
+    if (tiling.folded) {
+      const int64_t outputs = window_.axes[0].output;
+      plan_.partition = {tiling.axes[0], op_.dims[0] * op_.dims[1] * outputs,
+                         std::min(kMaxPartitions / outputs, op_.dims[0] * op_.dims[1]) * outputs};
+    } else if (tiling.grouped_rows) {
       plan_.partition = {tiling.axes[axis], op_.dims[1] * op_.dims[2], tiling.groups * op_.dims[2]};
     } else {
       plan_.partition = TileAxis(plan_.iteration, tiling.axes[axis], kMaxPartitions);

@@ -118,12 +118,31 @@ void WindowStageEmitter::EmitPositions(int axis) {
   }
 }
 
+bool WindowStageEmitter::LiesAsInMemory(int axis) const {
+  if (!window().pools()) return tiling().whole_lines && axis + 1 == spatial();
+  return axis > tiling().tile_axis || (axis == tiling().tile_axis && tiling().tiles == 1);
+}
+
+std::string WindowStageEmitter::FirstInput(int axis, const Phase& phase) const {
+  const WindowAxis& windows = reads(axis);
+  Terms terms;
+  if (axis < tiling().tile_axis) {
+    const bool moving = !tiling().whole_input && windows.output > 1;
+    if (!moving) terms = {{positions_[axis], windows.input_step}};
+  } else if (axis == tiling().tile_axis) {
+    if (tiling().whole_input)
+      terms.emplace_back(band_, tiling().band * tiling().positions * windows.input_step);
+    terms.emplace_back(tile_in_band_, tiling().positions * windows.input_step);
+  }
+  return SumOf(terms, phase.origin - extents_[static_cast<size_t>(axis)].lowest);
+}
+
 // All input positions that `positions` outputs from the first on read.
 WindowStageEmitter::Extent WindowStageEmitter::WholeExtent(int axis, int64_t positions) {
   const WindowAxis& windows = reads(axis);
   const TapStack& stack = tiling().stacked[static_cast<size_t>(axis)].stack;
   Extent extent;
-  if (tiling().whole_lines && axis + 1 == spatial()) {
+  if (LiesAsInMemory(axis)) {
     extent.size = windows.input;
   } else {
     extent.lowest = windows.Lowest(0);
@@ -186,6 +205,20 @@ WindowStageEmitter::Extent WindowStageEmitter::MovingExtent(int axis) {
   return extent;
 }
 
+// Those of one output of the first axis, which a partition selects.
+WindowStageEmitter::Extent WindowStageEmitter::FoldedExtent() {
+  const WindowAxis& windows = reads(0);
+  Extent extent;
+  extent.lowest = windows.Lowest(0);
+  extent.size = windows.Highest(0, 1) - extent.lowest + 1;
+  const std::string output = Vector("i_p_o", window().axes[0].output, 0, lead() + spatial());
+  extent.vector = Vector(absl::StrCat("i_", AxisName(0, spatial())), extent.size, lead(), lead() + spatial());
+  extent.image = SumOf({{output, windows.input_step}, {extent.vector, 1}}, extent.lowest);
+  extent.chip = extent.vector;
+  MaskExtent(0, (window().axes[0].output - 1) * windows.input_step + extent.size - 1, &extent);
+  return extent;
+}
+
 void WindowStageEmitter::MaskExtent(int axis, int64_t reach, Extent* extent) {
   const int64_t input = reads(axis).input;
   const TapStack& stack = tiling().stacked[static_cast<size_t>(axis)].stack;
@@ -238,7 +271,6 @@ void WindowStageEmitter::FillMargins(const Dims& shape, double fill) {
 
 void WindowStageEmitter::LoadInput() {
   extents_.clear();
-  int stacked = 0;
   for (int a = 0; a < spatial(); ++a) {
     const bool moving =
         !tiling().whole_input &&
@@ -246,9 +278,9 @@ void WindowStageEmitter::LoadInput() {
     int64_t most = 1;
     for (const Phase& phase : reads(a).phases) most = std::max(most, phase.count);
     extents_.push_back(
-        moving ? MovingExtent(a)
-               : WholeExtent(a, a == tiling().tile_axis ? tiling().tiles * tiling().positions : most));
-    stacked += tiling().stacked[static_cast<size_t>(a)].stack.count > 1 ? 1 : 0;
+        tiling().folded && a == 0 ? FoldedExtent()
+        : moving                  ? MovingExtent(a)
+                 : WholeExtent(a, a == tiling().tile_axis ? tiling().tiles * tiling().positions : most));
   }
   // The source: the axes that select image, group or row, then channels, then the spatial axes.
   const Access& access = AccessOf(stage().stage.matmul, 0);
@@ -261,6 +293,7 @@ void WindowStageEmitter::LoadInput() {
   const AxisTiling& rows = stage().partition;
   const std::string tile = rows.count() > 1 ? names().row : "";
   std::vector<std::string> masks;
+  const std::string plane = tiling().folded ? names().names.Unique("plane") : "";
   if (tiling().contracts) {
     // Channels of one group, or of all.
     const bool grouped = tiling().grouped_rows;
@@ -272,6 +305,14 @@ void WindowStageEmitter::LoadInput() {
     sizes.push_back(channels);
     indices.push_back({channel, AxisIndex::Kind::kPartition, true});
     if (channels % in_copy != 0) masks.push_back(absl::StrCat(channel, " < ", channels));
+  } else if (tiling().folded) {
+    const int64_t planes = op().dims[0] * op().dims[1], in_tile = rows.tile / window().axes[0].output;
+    strides[rows.axis] = 0;
+    strides.push_back(view.strides[1]);
+    sizes.push_back(planes);
+    indices.push_back(
+        {SumOf({{tile, in_tile}, {in_tile > 1 ? plane : "", 1}}, 0), AxisIndex::Kind::kLoop, true});
+    if (rows.ragged()) masks.push_back(absl::StrCat(indices.back().text, " < ", planes));
   } else {
     const std::string row = SumOf({{tile, rows.tile}, {line, 1}}, 0);
     if (rows.axis >= 0) indices[rows.axis] = {row, AxisIndex::Kind::kPartition, true};
@@ -285,7 +326,13 @@ void WindowStageEmitter::LoadInput() {
     if (count > 1) partition.insert(partition.begin(), {tap_variables_[a], copies * in_copy});
     copies *= count;
   }
-  partition.emplace_back(line, 1);
+  if (tiling().folded) {
+    const int64_t outputs = window().axes[0].output;
+    if (rows.tile > outputs) partition.emplace_back(plane, outputs);
+    partition.emplace_back(Vector("i_p_o", outputs, 0, rank), 1);
+  } else {
+    partition.emplace_back(line, 1);
+  }
   Dims shape = {lines()};
   std::vector<std::string> chip = {SumOf(partition, 0)};
   if (tiling().contracts) {
@@ -301,7 +348,9 @@ void WindowStageEmitter::LoadInput() {
   for (int a = 0; a < spatial(); ++a) {
     strides.push_back(view.strides[2 + a]);
     sizes.push_back(window().axes[a].input);
-    indices.push_back({extents_[a].image, AxisIndex::Kind::kFree, true});
+    const bool on_partitions = tiling().folded && a == 0;
+    indices.push_back(
+        {extents_[a].image, on_partitions ? AxisIndex::Kind::kPartition : AxisIndex::Kind::kFree, true});
     masks.push_back(extents_[a].mask);
     shape.push_back(extents_[a].size);
     chip.push_back(extents_[a].chip);
@@ -309,15 +358,20 @@ void WindowStageEmitter::LoadInput() {
   const double fill = window().kind == WindowKind::kMax ? -std::numeric_limits<double>::infinity() : 0;
   DeclareInput(absl::StrCat(names().hbm[access.value], "_sb"), shape, partial, fill);
   const std::string source = Subscript(access.value, access.offset, strides, sizes, indices).text;
-  if (channel_tiles() > 1) OpenLoop(names().k, channel_tiles(), /*in_order=*/false);
+  int loops = 0;
+  const auto open = [&](const std::string& variable, int64_t count) {
+    if (count <= 1) return;
+    OpenLoop(variable, count, /*in_order=*/false);
+    ++loops;
+  };
+  open(names().k, channel_tiles());
+  if (tiling().folded) open(plane, rows.tile / window().axes[0].output);
   for (int a = 0; a < spatial(); ++a) {
-    const int64_t count = tiling().stacked[static_cast<size_t>(a)].stack.count;
-    if (count > 1) OpenLoop(tap_variables_[a], count, /*in_order=*/false);
+    open(tap_variables_[a], tiling().stacked[static_cast<size_t>(a)].stack.count);
   }
   body().Line(
       absl::StrCat(input_, "[", absl::StrJoin(chip, ", "), "] = nl.load(", source, MaskOf(masks), ")"));
-  for (; stacked > 0; --stacked) CloseLoop();
-  if (channel_tiles() > 1) CloseLoop();
+  for (; loops > 0; --loops) CloseLoop();
 }
 
 void WindowStageEmitter::EmitBands() {
@@ -420,23 +474,12 @@ std::string WindowStageEmitter::ReadInput(const Phases& phases, const std::vecto
   if (tiling().contracts) index.push_back(channels);
   if (tiling().images > 1) index.push_back(Vector("i_n", tiling().images, 1, rank));
   for (int a = 0; a < spatial(); ++a) {
-    const WindowAxis& windows = reads(a);
     const Phase& phase = *phases[a];
-    Terms terms = {{taps[a], phase.origin_step}};
-    int64_t lowest = extents_[a].lowest;
-    if (a < tiling().tile_axis) {
-      const bool moving = !tiling().whole_input && windows.output > 1;
-      if (!moving) terms.insert(terms.begin(), {positions_[a], windows.input_step});
-    } else {
-      if (a == tiling().tile_axis && !tile_in_band_.empty()) {
-        terms.insert(terms.begin(), {tile_in_band_, tiling().positions * windows.input_step});
-      }
-      if (a == tiling().tile_axis && tiling().whole_input && !band_.empty()) {
-        terms.insert(terms.begin(), {band_, tiling().band * tiling().positions * windows.input_step});
-      }
-      terms.insert(terms.end() - 1, {positions[a], windows.input_step});
-    }
-    index.push_back(SumOf(terms, phase.origin - lowest));
+    const std::string first = FirstInput(a, phase);
+    index.push_back(SumOf({{a < tiling().tile_axis ? "" : positions[a], reads(a).input_step},
+                           {first, 1},
+                           {taps[a], phase.origin_step}},
+                          0));
   }
   return absl::StrCat(input_, "[", absl::StrJoin(index, ", "), "]");
 }

@@ -59,6 +59,16 @@ class WindowStageEmitter : public StageEmitter {
   virtual int OpenInnerLoops() { return 0; }
   int OpenRows();
 
+  // The input on chip: its name, and how much of it lies along a spatial axis.
+  const std::string& input() const { return input_; }
+  int64_t InputSize(int axis) const { return extents_[static_cast<size_t>(axis)].size; }
+  // Whether all of an axis is there, without padding.
+  bool LiesAsInMemory(int axis) const;
+  // Where output 0 of the tile meets its first tap.
+  std::string FirstInput(int axis, const Phase& phase) const;
+  const Phase* PhaseOf(int axis) const { return phases_[static_cast<size_t>(axis)]; }
+  const std::string& TapVariable(int axis) const { return tap_variables_[static_cast<size_t>(axis)]; }
+
   // One choice of phase for each spatial axis; those of the axes with loops of their own are given.
   using Phases = std::vector<const Phase*>;
   std::vector<Phases> TilePhases() const;
@@ -102,6 +112,7 @@ class WindowStageEmitter : public StageEmitter {
   };
   Extent WholeExtent(int axis, int64_t positions);
   Extent MovingExtent(int axis);
+  Extent FoldedExtent();
   // Adds the masks of a copy's load.
   void MaskExtent(int axis, int64_t reach, Extent* extent);
   // Declares the input; what no load fills of it is `fill`.

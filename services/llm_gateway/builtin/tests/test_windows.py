@@ -126,6 +126,18 @@ def test_what_follows_a_convolution_runs_on_its_tiles(writer: harness.Writer) ->
         (nn.AvgPool3d(3, 2, 1, divisor_override=5), (1, 6, 9, 8, 7)),
         (nn.AdaptiveAvgPool2d((7, 6)), (2, 6, 10, 9)),
         (nn.AdaptiveMaxPool1d(5), (2, 6, 12)),
+        (nn.MaxPool2d((3, 5), (2, 1), (1, 2), (2, 1)), (1, 3, 16, 20)),  # outputs lie on partitions
+        (nn.AvgPool3d((3, 2, 5), (1, 2, 3), (1, 0, 2)), (1, 5, 11, 8, 13)),
+        (nn.MaxPool3d((2, 3, 3), (2, 1, 1), (0, 1, 1)), (37, 1, 8, 9, 5)),
+        (nn.AvgPool2d(7, 1, 3), (3, 50, 12, 20)),
+        (nn.AvgPool2d(12), (3, 50, 12, 24)),
+        (nn.MaxPool2d(3, 1, 1), (1, 130, 120, 150)),  # in bands
+        (nn.MaxPool2d(2), (1, 140, 5, 3001)),  # pieces of a line
+        (nn.MaxPool3d((1, 3, 3), 1, (0, 1, 1)), (1, 150, 3, 40, 41)),
+        (nn.MaxPool3d(3, 2, 1), (2, 80, 40, 18, 20)),
+        (nn.AdaptiveAvgPool3d((3, 4, 2)), (2, 70, 7, 9, 5)),
+        (nn.AvgPool3d(2), (2, 60, 11, 8, 7)),
+        (nn.LPPool2d(2, 3, 2), (2, 6, 10, 11)),
     ],
     ids=str,
 )
