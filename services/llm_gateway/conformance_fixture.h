@@ -57,6 +57,8 @@ inline std::vector<ModelConfig> StandinModels(const std::string& url) {
                                  "deep-arguments",
                                  "endless",
                                  "drip",
+                                 "drip-headers",
+                                 "gigabyte",
                                  "silent",
                                  "silent-2",
                                  "hangs-up",
@@ -71,6 +73,10 @@ inline std::vector<ModelConfig> StandinModels(const std::string& url) {
                                  "stream-bad-utf8",
                                  "stream-drips",
                                  "stream-huge",
+                                 "stream-gigabyte",
+                                 "stream-comments",
+                                 "stream-nul",
+                                 "stream-deep-json",
                                  "stream-fails-first",
                                  "long"}) {
       // Bedrock's requests are signed.
@@ -96,6 +102,7 @@ inline GatewayOptions FastOptions() {
   options.http.retry.first_pause = absl::Milliseconds(1);
   options.http.retry.max_attempts = 3;
   options.http.max_response_bytes = 1 << 20;
+  options.http.attempt_timeout = absl::Seconds(20);
   options.http.body_timeout = absl::Milliseconds(300);
   options.http.stream_timeout = absl::Milliseconds(300);
   return options;

@@ -7,6 +7,7 @@
 namespace nkiagent::llm_gateway {
 namespace {
 constexpr char kUrl[] = "type.googleapis.com/nkiagent.llm.v1.ErrorDetail";
+constexpr char kUntrustedUrl[] = "nkiagent.llm/untrusted-endpoint";
 }  // namespace
 
 absl::Status WithReason(absl::Status status, nkiagent::llm::v1::ErrorReason reason) {
@@ -24,5 +25,12 @@ nkiagent::llm::v1::ErrorReason ReasonOf(const absl::Status& status) {
   }
   return detail.reason();
 }
+
+absl::Status WithUntrustedEndpoint(absl::Status status) {
+  status.SetPayload(kUntrustedUrl, absl::Cord());
+  return status;
+}
+
+bool IsUntrustedEndpoint(const absl::Status& status) { return status.GetPayload(kUntrustedUrl).has_value(); }
 
 }  // namespace nkiagent::llm_gateway

@@ -186,6 +186,55 @@ TEST_P(GatewayTest, NamesEachFailureAndDoesNotRepeatIt) {
   }
 }
 
+// Resets the highest resident memory of this process, and reads it; in MiB.
+void ForgetPeak() { std::ofstream("/proc/self/clear_refs") << "5"; }
+int64_t PeakMib() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("VmHWM:")) return std::strtoll(line.c_str() + 6, nullptr, 10) >> 10;
+  }
+  return -1;
+}
+
+TEST_P(GatewayTest, AReplyOf1GiBIsCutOffAtTheLimitInBoundedMemory) {
+  GatewayOptions options = FastOptions();
+  options.http.max_response_bytes = HttpProviderOptions().max_response_bytes;
+  options.http.body_timeout = options.http.stream_timeout = absl::Seconds(20);
+  Start(options);
+  for (const char* scenario : {"gigabyte", "stream-gigabyte"}) {
+    SCOPED_TRACE(scenario);
+    const int before = static_cast<int>(standin_->Log(scenario).size());
+    ForgetPeak();
+    const int64_t mib = PeakMib();
+    absl::Status status;
+    if (absl::string_view(scenario) == "gigabyte") {
+      status = Generate(Ask(Name(scenario), "?")).status();
+    } else {
+      Answer answer;
+      gateway_->Stream(std::make_shared<const GenerateRequest>(Ask(Name(scenario), "?")), CallContext(),
+                       std::make_shared<DroppingSink>(), answer.Catch());
+      status = answer.Wait().status();
+    }
+    EXPECT_EQ(status.code(), absl::StatusCode::kInternal) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("larger than 33554432 bytes"));
+    EXPECT_TRUE(standin_->Await(scenario, "disconnected", before + 1));
+    EXPECT_EQ(standin_->Log(scenario).size(), static_cast<size_t>(before) + 1);
+    // The limit is 32 MiB; what holds them grows by doubling, and a sanitizer keeps what was freed.
+    EXPECT_LT(PeakMib() - mib, 256);
+  }
+}
+
+TEST_P(GatewayTest, AServerThatDripsItsHeadIsLeftWhenTheTryHasTakenTooLong) {
+  GatewayOptions options = FastOptions();
+  options.http.attempt_timeout = absl::Milliseconds(200);
+  Start(options);
+  const int before = static_cast<int>(standin_->Log("drip-headers").size());
+  const absl::Status status = Generate(Ask(Name("drip-headers"), "?")).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable) << status;
+  EXPECT_TRUE(standin_->Await("drip-headers", "disconnected", before + 1));
+  EXPECT_EQ(standin_->Log("drip-headers").size(), static_cast<size_t>(before) + 1);
+}
+
 TEST_P(GatewayTest, NeverShowsAKey) {
   absl::StatusOr<GenerateResponse> response = Generate(Ask(Name("leaks-key"), "?"));
   EXPECT_EQ(response.status().code(), absl::StatusCode::kFailedPrecondition);
@@ -317,7 +366,7 @@ TEST_P(GatewayAloneTest, RetriesHonourTheProvidersPauseAndCountTries) {
 TEST_P(GatewayAloneTest, AnUnknownModelIsNamedWithTheKnownOnes) {
   absl::StatusOr<GenerateResponse> response = Generate(Ask("gpt-99", "?"));
   EXPECT_EQ(response.status().code(), absl::StatusCode::kNotFound);
-  EXPECT_THAT(std::string(response.status().message()), AllOf(HasSubstr("gpt-99"), HasSubstr("openai/chat")));
+  EXPECT_THAT(std::string(response.status().message()), AllOf(HasSubstr("gpt-99"), HasSubstr("anthropic/chat")));
 }
 
 TEST_P(GatewayAloneTest, AnUnreachableProviderIsTriedAgainAndNamed) {
@@ -331,6 +380,21 @@ TEST_P(GatewayAloneTest, AFailedTlsHandshakeIsNotRepeated) {
   absl::StatusOr<GenerateResponse> response = Generate(Ask("no-tls", "?"));
   EXPECT_EQ(response.status().code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(std::string(response.status().message()), Not(HasSubstr("tried")));
+}
+
+TEST_P(GatewayAloneTest, AMalformedToolSchemaReachesNoProvider) {
+  const size_t before = standin_->Log("chat").size();
+  const std::string deep = R"({"type":"object","x":)" + std::string(200, '[') + std::string(200, ']') + "}";
+  for (const std::string& schema :
+       {std::string(R"({"type":)"), std::string("\xff"), std::string("{\0}", 3), std::string("7"), deep}) {
+    GenerateRequest request = Ask("openai/chat", "?");
+    AddTool("compile_kernel", &request);
+    request.mutable_tools(0)->set_parameters_json_schema(schema);
+    const absl::Status status = Generate(request).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << schema;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("tools[0].parameters_json_schema"));
+  }
+  EXPECT_EQ(standin_->Log("chat").size(), before);
 }
 
 TEST_P(GatewayAloneTest, QuotaThatIsUsedUpIsNotTriedAgain) {

@@ -26,6 +26,8 @@ const char* FailureName(HttpFailure failure) {
       return "connect";
     case HttpFailure::kTls:
       return "tls";
+    case HttpFailure::kCertificate:
+      return "certificate";
     case HttpFailure::kTransport:
       return "transport";
     case HttpFailure::kTooLarge:

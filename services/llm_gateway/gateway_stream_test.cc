@@ -200,6 +200,10 @@ TEST_P(GatewayStreamTest, EachWayToBreakOffIsATypedErrorAndIsNotTriedAgain) {
       {"stream-garbage", absl::StatusCode::kInternal, "of the stream"},
       {"stream-bad-utf8", absl::StatusCode::kInternal, "of the stream"},
       {"stream-drips", absl::StatusCode::kUnavailable, "nothing whole for 300ms"},
+      {"stream-comments", absl::StatusCode::kUnavailable, "nothing whole for 300ms"},
+      {"stream-nul", absl::StatusCode::kInternal, "not JSON at byte"},
+      {"stream-deep-json", absl::StatusCode::kInternal, "nests deeper than 100"},
+      {"stream-gigabyte", absl::StatusCode::kInternal, "larger than 1048576 bytes"},
       {"stream-huge", absl::StatusCode::kInternal, bedrock() ? "claims 67108864 bytes" : "larger than"},
   };
   for (const Break& test : breaks) {

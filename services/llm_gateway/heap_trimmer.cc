@@ -10,10 +10,16 @@ namespace nkiagent::llm_gateway {
 namespace {
 
 constexpr int kArenas = 2;
+constexpr int kLargeBlockBytes = 256 << 10;
+constexpr int kTopBytes = 4 << 20;  // free at the end of a heap, and kept
 
 }  // namespace
 
-void HeapTrimmer::LimitArenas() { mallopt(M_ARENA_MAX, kArenas); }
+void HeapTrimmer::TuneHeap() {
+  mallopt(M_ARENA_MAX, kArenas);
+  mallopt(M_MMAP_THRESHOLD, kLargeBlockBytes);
+  mallopt(M_TRIM_THRESHOLD, kTopBytes);
+}
 
 HeapTrimmer::HeapTrimmer(absl::Duration pause, size_t slack)
     : thread_([pause = absl::ToChronoNanoseconds(pause), slack](const std::stop_token& stop) {

@@ -14,13 +14,14 @@ namespace nkiagent::llm_gateway {
 // This looks every `pause`, on a thread of its own, and trims when more than `slack` bytes lie idle.
 class HeapTrimmer {
  public:
-  explicit HeapTrimmer(absl::Duration pause = absl::Seconds(30), size_t slack = size_t{8} << 20);
+  explicit HeapTrimmer(absl::Duration pause = absl::Seconds(10), size_t slack = size_t{8} << 20);
   // Ends the thread.
   ~HeapTrimmer() = default;
 
-  // Heaps that threads share, for the whole process; called before there is a second thread. More of them are
-  // no faster here, where most work is done on one event loop and a few threads of gRPC.
-  static void LimitArenas();
+  // For the whole process, before there is a second thread: heaps are shared by threads, since most work is
+  // done on one event loop and a few threads of gRPC, and large blocks go back when they are freed instead of
+  // growing the heap, which is what glibc would come to once the first was freed.
+  static void TuneHeap();
 
  private:
   std::jthread thread_;

@@ -46,6 +46,8 @@ absl::Status FailureStatus(HttpFailure failure, absl::string_view message) {
       return absl::InternalError(message);
     case HttpFailure::kBadRequest:
       return absl::FailedPreconditionError(message);
+    case HttpFailure::kCertificate:
+      return WithUntrustedEndpoint(absl::FailedPreconditionError(message));
     default:
       return absl::UnavailableError(message);
   }
@@ -240,6 +242,7 @@ class HttpProvider::Operation : public std::enable_shared_from_this<Operation> {
         return CircuitBreaker::Outcome::kSuccess;
       case HttpFailure::kCancelled:
       case HttpFailure::kBadRequest:
+      case HttpFailure::kCertificate:  // an open circuit would hide what has to be mended
         return CircuitBreaker::Outcome::kUnknown;
       case HttpFailure::kDeadline:
         // A caller in a hurry says nothing about the endpoint.
@@ -354,6 +357,8 @@ class HttpProvider::Operation : public std::enable_shared_from_this<Operation> {
       failure = HttpFailure::kTransport;
     }
     std::string text = Prefix(result.response.status);
+    if (failure == HttpFailure::kCertificate)
+      absl::StrAppend(&text, "the certificate of ", provider_.config_.base_url, " is not trusted: ");
     absl::StrAppend(&text, Excerpt(result.message));
     if (failure == HttpFailure::kConnect) absl::StrAppend(&text, Tries());
     return FailureStatus(failure, Redacted(text));

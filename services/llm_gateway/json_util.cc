@@ -11,13 +11,13 @@ namespace {
 // Finds the first error of a parse without building a value.
 class ErrorFinder : public nlohmann::json_sax<Json> {
  public:
-  bool null() override { return true; }
-  bool boolean(bool) override { return true; }
-  bool number_integer(number_integer_t) override { return true; }
-  bool number_unsigned(number_unsigned_t) override { return true; }
-  bool number_float(number_float_t, const string_t&) override { return true; }
-  bool string(string_t&) override { return true; }
-  bool binary(binary_t&) override { return true; }
+  bool null() override { return Count(); }
+  bool boolean(bool) override { return Count(); }
+  bool number_integer(number_integer_t) override { return Count(); }
+  bool number_unsigned(number_unsigned_t) override { return Count(); }
+  bool number_float(number_float_t, const string_t&) override { return Count(); }
+  bool string(string_t&) override { return Count(); }
+  bool binary(binary_t&) override { return Count(); }
   bool start_object(std::size_t) override { return Enter(); }
   bool key(string_t&) override { return true; }
   bool end_object() override { return Leave(); }
@@ -31,8 +31,13 @@ class ErrorFinder : public nlohmann::json_sax<Json> {
   std::string error;
 
  private:
+  bool Count() {
+    if (++values_ <= kMaxJsonValues) return true;
+    error = absl::StrCat("JSON has more than ", kMaxJsonValues, " values");
+    return false;
+  }
   bool Enter() {
-    if (++depth_ <= kMaxJsonDepth) return true;
+    if (++depth_ <= kMaxJsonDepth) return Count();
     error = absl::StrCat("JSON nests deeper than ", kMaxJsonDepth);
     return false;
   }
@@ -41,6 +46,7 @@ class ErrorFinder : public nlohmann::json_sax<Json> {
     return true;
   }
   int depth_ = 0;
+  int64_t values_ = 0;
 };
 
 }  // namespace

@@ -25,6 +25,12 @@ TEST(ParseJson, BoundsTheDepth) {
   EXPECT_FALSE(ParseJson(std::string(10'000'000, '[')).ok());
 }
 
+TEST(ParseJson, BoundsTheNumberOfValues) {
+  std::string many = "[";
+  for (int64_t i = 0; i < kMaxJsonValues; ++i) many += "0,";
+  EXPECT_THAT(std::string(ParseJson(many + "0]").status().message()), HasSubstr("more than 4000000 values"));
+}
+
 TEST(Accessors, GiveDefaultsForWhatIsMissingOrOfAnotherKind) {
   const Json json = {{"text", "x"}, {"number", 7}, {"large", UINT64_MAX}, {"float", 1.5}};
   EXPECT_EQ(StringOr(json, "text"), "x");

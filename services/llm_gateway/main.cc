@@ -120,7 +120,7 @@ void AllowManySockets() {
 
 int main(int argc, char** argv) {
   llm_gateway::HangupWatch::BlockSignal();  // before there is a second thread
-  llm_gateway::HeapTrimmer::LimitArenas();
+  llm_gateway::HeapTrimmer::TuneHeap();
   AllowManySockets();
   Settings settings;
   config::OptionSet set("llm", "Puts any model behind one message and tool form.");

@@ -175,6 +175,8 @@ bool RoutedCall::FallsOver(const absl::Status& status) const {
     default:
       break;
   }
+  // To the next model it is the same whether this one was not reached or not to be trusted.
+  if (IsUntrustedEndpoint(status)) return route_.fall_over.unavailable;
   switch (status.code()) {
     case absl::StatusCode::kUnavailable:
       return route_.fall_over.unavailable;

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <condition_variable>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -73,6 +74,13 @@ class Answer {
     int times = 0;
   };
   std::shared_ptr<State> state_ = std::make_shared<State>();
+};
+
+// Takes pieces and forgets them.
+class DroppingSink : public PieceSink {
+ public:
+  bool Take(nkiagent::llm::v1::ContentDelta) override { return true; }
+  void WhenRoom(std::function<void()> resume) override { resume(); }
 };
 
 // A context with a stop source of its own.

@@ -18,6 +18,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -30,6 +31,7 @@ OPEN_STREAMS = 2000
 ROUNDS = 4
 SOAK_RATE = 40.0
 SOAK_BURST = 200
+SOAK_WINDOW_S = 60.0
 SOAK_LIMIT_MIB_PER_HOUR = 2.0
 # The plays of the stand-in; each is a model of its own name, and one that fails all the time has a URL, and
 # so a circuit, of its own.
@@ -224,19 +226,46 @@ def slope_per_hour(samples: list[tuple[float, float]]) -> float:
     return 3600 * sum((t - mean_t) * (y - mean_y) for t, y in samples) / spread
 
 
-def next_report(mix: subprocess.Popen[str]) -> dict | None:
-    """The next line of the mixed load; None at its end."""
-    line = mix.stdout.readline()
-    return json.loads(line) if line else None
+def floors(samples: list[tuple[float, float]], window: float) -> list[tuple[float, float]]:
+    """The smallest size of each window of time. Calls in progress and what the allocator keeps for a while
+    come on top of what is held for good, and only that may not grow."""
+    lowest: dict[int, tuple[float, float]] = {}
+    for t, size in samples:
+        at = int(t // window)
+        lowest[at] = min(lowest.get(at, (t, size)), (t, size), key=lambda sample: sample[1])
+    return [lowest[at] for at in sorted(lowest)]
+
+
+class Sampler:
+    """Samples the gateway's memory every second on a thread, for as long as the `with` lasts."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.begin = time.monotonic()
+        self.samples: list[tuple[float, float]] = []
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self.run)
+
+    def __enter__(self) -> Sampler:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ended.set()
+        self.thread.join()
+
+    def run(self) -> None:
+        """The thread."""
+        while not self.ended.wait(1):
+            self.samples.append((time.monotonic() - self.begin, self.bench.rss_mib()))
 
 
 def soak(build_dir: pathlib.Path, seconds: float, rate: float) -> dict:
     """Whether the gateway grows under a gentle mix of all that callers do, and bursts of streams.
 
     The first half is for warming up: allocators, connections and bounded memories fill. The verdict is the
-    slope of the second half.
+    slope of the second half's floor.
     """
-    samples: list[tuple[float, float]] = []
     with Bench(build_dir) as bench:
         idle = bench.rss_mib()
         options = ("--rate", str(rate), "--seconds", str(seconds))
@@ -248,20 +277,23 @@ def soak(build_dir: pathlib.Path, seconds: float, rate: float) -> dict:
         )
         bench.processes.append(mix)
         last: dict = {}
-        while (report := next_report(mix)) is not None:
-            last = report
-            samples.append((report["seconds"], bench.rss_mib()))
-            print(f"{samples[-1][0]:.0f} s: {samples[-1][1]:.2f} MiB", file=sys.stderr, flush=True)
-            if len(samples) % 6 == 1:
-                measure_open_streams(bench, SOAK_BURST)
+        with Sampler(bench) as sampler:
+            for number, line in enumerate(mix.stdout):
+                last = json.loads(line)
+                if sampler.samples:
+                    now, size = sampler.samples[-1]
+                    print(f"{now:.0f} s: {size:.2f} MiB", file=sys.stderr, flush=True)
+                if number % 6 == 0:
+                    measure_open_streams(bench, SOAK_BURST)
         if mix.wait(timeout=60) != 0:
             raise RuntimeError(f"the load failed: {mix.stderr.read()}")
         cpu = bench.cpu_seconds()
-    second_half = [sample for sample in samples if sample[0] >= seconds / 2]
+    lowest = floors(sampler.samples, SOAK_WINDOW_S)
+    # The last window may be cut short.
+    second_half = [sample for sample in lowest[:-1] if sample[0] >= seconds / 2]
     if len(second_half) < 3:
-        raise RuntimeError(f"{seconds:g} s are too short for a slope: a sample comes every ten seconds")
+        raise RuntimeError(f"{seconds:g} s are too short for a slope; it takes {8 * SOAK_WINDOW_S:g}")
     growth = slope_per_hour(second_half)
-    at = min(samples, key=lambda sample: abs(sample[0] - 600))
     return {
         "figures": [
             figure(f"gateway: growth, soak of {seconds:g} s", growth, "MiB/h", SOAK_LIMIT_MIB_PER_HOUR)
@@ -270,12 +302,12 @@ def soak(build_dir: pathlib.Path, seconds: float, rate: float) -> dict:
             "gateway_soak": {
                 "rate": rate,
                 "rss_mib_idle": idle,
-                "rss_mib_after_600_s": at[1] if abs(at[0] - 600) < 15 else None,
-                "rss_mib_end": samples[-1][1],
-                "rss_mib_highest": max(size for _, size in samples),
+                "floor_mib_after_600_s": next((size for t, size in lowest if t >= 600), None),
+                "floor_mib_end": second_half[-1][1],
+                "rss_mib_highest": max(size for _, size in sampler.samples),
                 "gateway_cpu_share": cpu / seconds,
                 "calls": last,
-                "samples": samples,
+                "floors": lowest,
             }
         },
     }

@@ -43,7 +43,7 @@ nlohmann::json Get(const std::string& url) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<ChatStandin>> ChatStandin::Start() {
+absl::StatusOr<std::unique_ptr<ChatStandin>> ChatStandin::Start(const std::vector<std::string>& pems) {
   const std::string python = FromEnvironment("NKI_PYTHON", "/usr/bin/python3");
   const std::string script = FromEnvironment("NKI_SOURCE_DIR", ".") + "/tests/standins/chat_standin.py";
   int in[2];
@@ -53,11 +53,13 @@ absl::StatusOr<std::unique_ptr<ChatStandin>> ChatStandin::Start() {
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_adddup2(&actions, in[0], 0);
   posix_spawn_file_actions_adddup2(&actions, out[1], 1);
-  std::string argv0 = python;
-  std::string argv1 = script;
-  char* argv[] = {argv0.data(), argv1.data(), nullptr};
+  std::vector<std::string> words = {python, script};
+  for (const std::string& pem : pems) words.push_back(absl::StrCat("--tls=", pem));
+  std::vector<char*> argv;
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
   pid_t pid = 0;
-  const int error = posix_spawn(&pid, python.c_str(), &actions, nullptr, argv, environ);
+  const int error = posix_spawn(&pid, python.c_str(), &actions, nullptr, argv.data(), environ);
   posix_spawn_file_actions_destroy(&actions);
   close(in[0]);
   close(out[1]);
@@ -75,7 +77,8 @@ absl::StatusOr<std::unique_ptr<ChatStandin>> ChatStandin::Start() {
     if (error == 0) waitpid(pid, nullptr, 0);
     return absl::UnavailableError(absl::StrCat(python, " ", script, " did not start"));
   }
-  return std::unique_ptr<ChatStandin>(new ChatStandin(pid, in[1], json["port"].get<int>()));
+  return std::unique_ptr<ChatStandin>(
+      new ChatStandin(pid, in[1], json["port"].get<int>(), json["tls_ports"].get<std::vector<int>>()));
 }
 
 ChatStandin::~ChatStandin() {
@@ -85,6 +88,10 @@ ChatStandin::~ChatStandin() {
 }
 
 std::string ChatStandin::url() const { return absl::StrCat("http://127.0.0.1:", port_); }
+
+std::string ChatStandin::tls_url(size_t i) const {
+  return absl::StrCat("https://127.0.0.1:", tls_ports_.at(i));
+}
 
 nlohmann::json ChatStandin::Log() const { return Get(url() + "/log"); }
 

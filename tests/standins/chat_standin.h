@@ -7,6 +7,8 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
 
@@ -22,11 +24,14 @@ inline constexpr char kAwsRegion[] = "us-west-2";
 class ChatStandin {
  public:
   // Returns once it serves. Needs NKI_PYTHON and NKI_SOURCE_DIR in the environment, as ctest sets them.
-  static absl::StatusOr<std::unique_ptr<ChatStandin>> Start();
+  // Each of `pems`, files with a key and a certificate, is served by TLS on a port of its own.
+  static absl::StatusOr<std::unique_ptr<ChatStandin>> Start(const std::vector<std::string>& pems = {});
   ~ChatStandin();
 
   // "http://127.0.0.1:1234"
   std::string url() const;
+  // "https://127.0.0.1:1234", with the certificate of that place in `pems`.
+  std::string tls_url(size_t i) const;
 
   // The requests so far, see the script.
   nlohmann::json Log() const;
@@ -36,11 +41,13 @@ class ChatStandin {
   bool Await(const std::string& model, const std::string& event, int count = 1) const;
 
  private:
-  ChatStandin(pid_t pid, int stdin_fd, int port) : pid_(pid), stdin_fd_(stdin_fd), port_(port) {}
+  ChatStandin(pid_t pid, int stdin_fd, int port, std::vector<int> tls_ports)
+      : pid_(pid), stdin_fd_(stdin_fd), port_(port), tls_ports_(std::move(tls_ports)) {}
 
   const pid_t pid_;
   const int stdin_fd_;
   const int port_;
+  const std::vector<int> tls_ports_;
 };
 
 }  // namespace nkiagent::standins

@@ -2,9 +2,11 @@
 """A local stand-in for model providers: a real HTTP server that speaks the Anthropic Messages API, OpenAI's
 chat completions and Amazon Bedrock's Converse, whole and streamed, and refuses what they refuse.
 
-    chat_standin.py [--port N]
+    chat_standin.py [--port N] [--tls PEM]...
 
-Prints {"port": N} on one line once it serves, and ends when its standard input ends. The model of a request
+Prints {"port": N, "tls_ports": [...]} on one line once it serves, and ends when its standard input ends. Each
+PEM file has a key and a certificate, and gets a port of its own, whose connections are logged as requests for
+the model "tls-connection". The model of a request
 names the scenario to play, see SCENARIOS; the text that answers are made of comes from the request, so a
 test can tell that the request arrived whole.
 
@@ -19,13 +21,16 @@ import argparse
 import http.server
 import json
 import select
+import socket
 import socketserver
+import ssl
 import sys
 import threading
 import typing
 import urllib.parse
 import zlib
 
+import wire
 from anthropic_api import ANTHROPIC_KEY, Anthropic
 from bedrock import Bedrock
 from openai_api import OPENAI_KEY, OpenAi
@@ -259,6 +264,29 @@ def endless(handler: Handler, provider: Provider, body: Json, earlier: int, entr
         handler.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
 
 
+GIGABYTE = 1 << 30
+PIECE = 1 << 16
+
+
+def gigabyte(handler: Handler, provider: Provider, body: Json, earlier: int, entry: Json) -> None:
+    """Announces 1 GiB of JSON, and sends it."""
+    handler.send_response(200)
+    handler.send_header("content-type", "application/json")
+    handler.send_header("content-length", str(GIGABYTE))
+    handler.end_headers()
+    handler.wfile.write(b'{"id":"' + b"x" * (PIECE - 7))
+    for _ in range(GIGABYTE // PIECE - 1):
+        handler.wfile.write(b"x" * PIECE)
+
+
+def drip_headers(handler: Handler, provider: Provider, body: Json, earlier: int, entry: Json) -> None:
+    """Sends a line of its head now and then, for ever."""
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\n")
+    while not handler.disconnected(0.02):
+        handler.wfile.write(b"x-wait: longer\r\n")
+    raise BrokenPipeError
+
+
 def drip(handler: Handler, provider: Provider, body: Json, earlier: int, entry: Json) -> None:
     """Sends a byte now and then, for ever."""
     handler.send_response(200)
@@ -338,6 +366,34 @@ def huge_event(handler: Handler, provider: Provider, entry: Json) -> None:
         handler.send_chunk(b"x" * 65536)
 
 
+def gigabyte_of_pieces(handler: Handler, provider: Provider, entry: Json) -> None:
+    """Goes on with 1 GiB of text, in events that are right."""
+    piece = provider.text_event("x" * PIECE)
+    for _ in range(GIGABYTE // PIECE):
+        handler.send_chunk(piece)
+
+
+def comments(handler: Handler, provider: Provider, entry: Json) -> None:
+    """Sends nothing but signs of life, for ever."""
+    if provider is Bedrock:  # its stream has no comments
+        begins_event(handler, provider, entry)
+    while not handler.disconnected(0.02):
+        handler.send_chunk(b": still here\n\n")
+    raise BrokenPipeError
+
+
+def says_instead(text: bytes) -> typing.Callable[[Handler, Provider, Json], None]:
+    """An event whose text, quotes included, is something else."""
+
+    def rest(handler: Handler, provider: Provider, entry: Json) -> None:
+        if provider is Bedrock:
+            handler.send_chunk(wire.raw_event_stream("contentBlockDelta", b'{"delta": ' + text + b"}"))
+        else:
+            handler.send_chunk(provider.text_event("QQ").replace(b'"QQ"', text))
+
+    return rest
+
+
 def fails_first(handler: Handler, provider: Provider, body: Json, earlier: int, entry: Json) -> None:
     """The first stream begins with an error, the second is fine."""
     if earlier > 0:
@@ -395,6 +451,8 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "endless": endless,
     "drip": drip,
+    "drip-headers": drip_headers,
+    "gigabyte": gigabyte,
     "silent": silent,
     "silent-2": silent,
     "hangs-up": hangs_up,
@@ -412,6 +470,10 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "stream-drips": breaks(begins_event),
     "stream-huge": breaks(huge_event),
+    "stream-gigabyte": breaks(gigabyte_of_pieces),
+    "stream-comments": breaks(comments),
+    "stream-nul": breaks(says_instead(b'"a\0b"')),
+    "stream-deep-json": breaks(says_instead(b"[" * 200 + b"]" * 200)),
     "stream-fails-first": fails_first,
     "long": long_answer,
 }
@@ -427,13 +489,37 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
         """Clients that leave are part of the tests."""
 
 
+class TlsServer(Server):
+    """The same behind TLS."""
+
+    def __init__(self, pem: str) -> None:
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(pem)
+        super().__init__(("127.0.0.1", 0), Handler)
+
+    def finish_request(self, request: typing.Any, client_address: typing.Any) -> None:
+        """One connection, on its own thread."""
+        assert isinstance(request, socket.socket)
+        STATE.begin("", {}, {"model": "tls-connection"})
+        try:
+            connection = self.context.wrap_socket(request, server_side=True)
+        except OSError:
+            return
+        with connection:
+            super().finish_request(connection, client_address)
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="A stand-in for model providers.")
     parser.add_argument("--port", type=int, default=0)
-    server = Server(("127.0.0.1", parser.parse_args().port), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    print(json.dumps({"port": server.server_port}), flush=True)
+    parser.add_argument("--tls", action="append", default=[], metavar="PEM")
+    options = parser.parse_args()
+    servers = [Server(("127.0.0.1", options.port), Handler), *(TlsServer(pem) for pem in options.tls)]
+    for server in servers:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+    port, *tls_ports = (server.server_port for server in servers)
+    print(json.dumps({"port": port, "tls_ports": tls_ports}), flush=True)
     sys.stdin.read()
 
 

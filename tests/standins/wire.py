@@ -21,11 +21,15 @@ def sse(data: typing.Any, event: str = "") -> bytes:
 
 def event_stream(event: str, payload: Json, kind: str = "event") -> bytes:
     """One message of application/vnd.amazon.eventstream."""
+    return raw_event_stream(event, json.dumps(payload).encode(), kind)
+
+
+def raw_event_stream(event: str, body: bytes, kind: str = "event") -> bytes:
+    """The same with a payload that need not be JSON."""
     headers = b""
     name = {"event": ":event-type", "exception": ":exception-type"}[kind]
     for key, value in ((":message-type", kind), (name, event), (":content-type", "application/json")):
         headers += bytes([len(key)]) + key.encode() + b"\x07" + struct.pack(">H", len(value)) + value.encode()
-    body = json.dumps(payload).encode()
     prelude = struct.pack(">II", 12 + len(headers) + len(body) + 4, len(headers))
     message = prelude + struct.pack(">I", zlib.crc32(prelude)) + headers + body
     return message + struct.pack(">I", zlib.crc32(message))

@@ -54,15 +54,16 @@ struct HttpResponse {
 // How far a request got that has no complete answer.
 enum class HttpFailure {
   kNone,
-  kConnect,    // nothing was sent: name not resolved, refused, connect time-out
-  kTls,        // the certificate or the handshake failed
-  kTransport,  // the connection broke after the request had begun
-  kTooLarge,   // body over max_response_bytes, or headers over 256 KiB
-  kSlowBody,   // body_timeout
-  kDeadline,   // deadline
-  kCancelled,  // Cancel, or the client was destroyed
-  kStopped,    // on_body said kStop
-  kBadRequest  // not an http(s) URL
+  kConnect,      // nothing was sent: name not resolved, refused, connect time-out
+  kTls,          // the handshake failed
+  kCertificate,  // the server's certificate is not to be trusted, or ours of authorities can't be read
+  kTransport,    // the connection broke after the request had begun
+  kTooLarge,     // body over max_response_bytes, or headers over 256 KiB
+  kSlowBody,     // body_timeout
+  kDeadline,     // deadline
+  kCancelled,    // Cancel, or the client was destroyed
+  kStopped,      // on_body said kStop
+  kBadRequest    // not an http(s) URL
 };
 
 struct HttpResult {
