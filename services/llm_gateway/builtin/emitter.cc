@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "services/llm_gateway/builtin/attention_stage.h"
 #include "services/llm_gateway/builtin/conv_stage.h"
 #include "services/llm_gateway/builtin/gather_stage.h"
 #include "services/llm_gateway/builtin/matmul_stage.h"
@@ -98,6 +99,8 @@ absl::StatusOr<KernelText> EmitKernel(const KernelPlan& plan) {
     std::unique_ptr<StageEmitter> emitter;
     if (stage.stage.recurrent) {
       emitter = std::make_unique<RecurrentStageEmitter>(plan, stage, names);
+    } else if (stage.stage.attends) {
+      emitter = std::make_unique<AttentionStageEmitter>(plan, stage, names);
     } else if (stage.stage.windowed) {
       emitter = MakeWindowStage(plan, stage, names);
     } else if (stage.stage.gathers) {

@@ -25,7 +25,7 @@ int Shift(double y) { return static_cast<int>(std::clamp(y, 0.0, 63.0)); }
 
 constexpr absl::string_view kScan = "nisa.tensor_tensor_scan";
 
-constexpr std::array<FnRow, 65> kRows = {{
+constexpr std::array<FnRow, 66> kRows = {{
     {Fn::kCopy, 1, false, false, "nl.copy", [](double x, double) { return x; }},
     {Fn::kNegate, 1, false, false, "nl.negative", [](double x, double) { return -x; }},
     {Fn::kAbs, 1, false, false, "nl.abs", [](double x, double) { return std::fabs(x); }},
@@ -98,13 +98,14 @@ constexpr std::array<FnRow, 65> kRows = {{
     {Fn::kWindow, 2, false, false, "", nullptr},
     {Fn::kGather, 2, false, false, "", nullptr},
     {Fn::kRecurrence, 7, false, false, "", nullptr},
+    {Fn::kAttention, 3, false, false, "", nullptr},
 }};
 
 constexpr bool RowsInOrder() {
   for (size_t i = 0; i < kRows.size(); ++i) {
     if (static_cast<size_t>(kRows[i].fn) != i) return false;
   }
-  return static_cast<size_t>(Fn::kRecurrence) + 1 == kRows.size();
+  return static_cast<size_t>(Fn::kAttention) + 1 == kRows.size();
 }
 static_assert(RowsInOrder(), "kRows must list every Fn in the order of the enumeration");
 
@@ -117,6 +118,40 @@ bool IsReduction(Fn fn) { return RowOf(fn).is_reduction; }
 bool IsScan(Fn fn) { return RowOf(fn).nl_name == kScan; }
 
 bool IsSelection(Fn fn) { return fn == Fn::kTopValues || fn == Fn::kTopPositions; }
+
+std::vector<int> Results(const Op& op) {
+  if (op.recurrence.has_value() && op.recurrence->cell_result >= 0)
+    return {op.result, op.recurrence->cell_result};
+  return {op.result};
+}
+
+int SoleWriter(const Program& program, int value) {
+  int writer = -1;
+  for (size_t i = 0; i < program.ops.size(); ++i) {
+    const std::vector<int> results = Results(program.ops[i]);
+    if (std::find(results.begin(), results.end(), value) == results.end()) continue;
+    if (writer >= 0 || program.ops[i].result != value) return -1;
+    writer = static_cast<int>(i);
+  }
+  if (writer < 0 || !IsContiguous(program.ops[writer].destination)) return -1;
+  const int64_t written = ElementCount(program.ops[writer].destination.dims);
+  return written == ElementCount(program.values[value].dims) ? writer : -1;
+}
+
+std::vector<bool> LiveOps(const Program& program) {
+  std::vector<bool> live_value(program.values.size(), false), live(program.ops.size(), false);
+  for (int value : program.results) live_value[value] = true;
+  for (size_t i = program.ops.size(); i-- > 0;) {
+    const Op& op = program.ops[i];
+    const std::vector<int> results = Results(op);
+    if (std::none_of(results.begin(), results.end(), [&](int value) { return live_value[value]; })) continue;
+    live[i] = true;
+    for (const Operand& operand : op.operands) {
+      if (!operand.immediate.has_value()) live_value[operand.value] = true;
+    }
+  }
+  return live;
+}
 
 Dims ResultDims(const Op& op) {
   if (!IsReduction(op.fn)) return op.dims;

@@ -18,6 +18,9 @@ struct LoweringOptions {
   bool trigonometry_in_domain = true;
   // Among the largest few of a row no two are equal, so that a value tells its position.
   bool distinct_extremes = true;
+  // The scores of attention stay on chip between the two products, and are turned there, which takes finite
+  // numbers.
+  bool fused_attention = true;
 };
 
 // UNIMPLEMENTED, naming the node and the reason, for what the writer can't lower; only nodes that reach a

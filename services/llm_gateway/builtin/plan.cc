@@ -75,7 +75,7 @@ StagePlan PlanStage(const Program& program, const StagedProgram& staged, const S
   plan.stage = stage;
   plan.iteration = Coalesce(program, staged, stage);
   plan.assumptions = assumptions;
-  if (stage.recurrent) return plan;
+  if (stage.alone()) return plan;
   if (stage.windowed) {
     TileWindows(program, &plan);
     return plan;
@@ -132,6 +132,7 @@ absl::StatusOr<KernelPlan> MakePlan(const Graph& graph, const Assumptions& assum
   KernelPlan plan;
   plan.assumptions = assumptions;
   plan.program = *std::move(program);
+  if (assumptions.lowering.fused_attention) FuseAttention(&plan.program);
   plan.staged = CutIntoStages(plan.program);
   for (size_t i = 0; i < plan.staged.stages.size(); ++i) {
     plan.stages.push_back(

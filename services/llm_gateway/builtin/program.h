@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
+#include "services/llm_gateway/builtin/attention.h"
 #include "services/llm_gateway/builtin/dtype.h"
 #include "services/llm_gateway/builtin/graph.h"
 #include "services/llm_gateway/builtin/recurrence.h"
@@ -100,6 +101,8 @@ enum class Fn {
   kGather,
   // A recurrent layer, see recurrence.h.
   kRecurrence,
+  // Products and softmax of attention, see attention.h.
+  kAttention,
 };
 
 // Which elements of a row are selected.
@@ -140,6 +143,7 @@ struct Op {
   std::optional<Window> window;          // of Fn::kWindow
   std::optional<Recurrence> recurrence;  // of Fn::kRecurrence
   std::optional<Selection> selection;    // of Fn::kTopValues and Fn::kTopPositions
+  std::optional<Attention> attention;    // of Fn::kAttention
   DType dtype = DType::kFloat32;
   std::string origin;  // name of the graph node
   std::string label;   // what this step of the node computes; empty where it yields the node's own value
@@ -158,6 +162,15 @@ struct Program {
 bool IsReduction(Fn fn);
 bool IsScan(Fn fn);
 bool IsSelection(Fn fn);
+
+// The operation that alone writes `value`, in the order of its elements; -1 where there is none.
+int SoleWriter(const Program& program, int value);
+
+// Operations that some result of the program needs.
+std::vector<bool> LiveOps(const Program& program);
+
+// Values that the operation writes.
+std::vector<int> Results(const Op& op);
 
 // Shape of what `op` computes.
 Dims ResultDims(const Op& op);

@@ -18,6 +18,9 @@ std::string StageName(const KernelPlan& plan, size_t stage) {
   return absl::StrCat("stage ", stage + 1, " (", plan.program.ops[s.ops.front()].origin, ")");
 }
 
+// Sections of fewer keys cost more in rescaling than they save.
+constexpr int64_t kSmallestSection = 512;
+
 // A tile length that brings a need of `actual` down to `limit`, as a power of two.
 int64_t SmallerTile(int64_t tile, double limit, double actual) {
   const double ratio = limit > 0 && actual > limit ? limit / actual : 0.5;
@@ -48,6 +51,36 @@ std::optional<Revision> ReviseResidence(const KernelPlan& plan, size_t stage, co
   return revision;
 }
 
+// Without its own operation attention becomes stages of its own, so that what was learnt of stages no longer
+// holds.
+Revision WithoutFusedAttention(const KernelPlan& plan, std::string reason) {
+  Revision revision{plan.assumptions, std::move(reason)};
+  revision.assumptions.lowering.fused_attention = false;
+  revision.assumptions.stages.clear();
+  return revision;
+}
+
+std::optional<Revision> ReviseAttention(const KernelPlan& plan, size_t stage, Revision revision) {
+  StageAssumptions& next = revision.assumptions.stages[stage];
+  const Op& op = plan.program.ops[plan.stages[stage].stage.ops.front()];
+  if (next.resident_moving) {
+    next.resident_moving = false;
+    revision.reason = absl::StrCat("The keys and values of ", StageName(plan, stage),
+                                   " do not fit on chip as a whole, so they now come section by section.");
+    return revision;
+  }
+  const int64_t section = next.max_free > 0 ? next.max_free : op.attention->columns;
+  if (section > kSmallestSection) {
+    next.max_free = std::max(section / 2, kSmallestSection);
+    revision.reason = absl::StrCat("A row of scores does not fit on chip in ", StageName(plan, stage),
+                                   ", so it now comes in sections of at most ", next.max_free, " keys.");
+    return revision;
+  }
+  return WithoutFusedAttention(plan,
+                               absl::StrCat("The tiles of ", StageName(plan, stage),
+                                            " do not fit on chip, so its scores now go through memory."));
+}
+
 std::optional<Revision> ReviseForCapacity(const KernelPlan& plan, size_t stage, const ToldError& error) {
   if (error.rule == "err_sbuf_capacity_exceeded") {
     if (std::optional<Revision> revision = ReviseResidence(plan, stage, error)) return revision;
@@ -56,6 +89,7 @@ std::optional<Revision> ReviseForCapacity(const KernelPlan& plan, size_t stage, 
   Revision revision{plan.assumptions, ""};
   StageAssumptions& next = revision.assumptions.stages[stage];
   next = planned.assumptions;
+  if (planned.stage.attends) return ReviseAttention(plan, stage, std::move(revision));
   if (planned.stage.matmul >= 0 && planned.matmul.resident_moving) {
     next.resident_moving = false;
     revision.reason =
@@ -133,6 +167,13 @@ std::optional<Revision> ReviseForMismatch(const KernelPlan& plan, const Observat
           "turned by it and groups of channels are no longer multiplied together.";
     }
     if (!revision.reason.empty()) return revision;
+    if (std::any_of(plan.stages.begin(), plan.stages.end(),
+                    [](const StagePlan& s) { return s.stage.attends; })) {
+      return WithoutFusedAttention(
+          plan,
+          "NaN or infinity spreads where attention turns its tiles, so its scores now go "
+          "through memory.");
+    }
   }
   if (plan.program.used_distinct_extremes) {
     revision.assumptions.lowering.distinct_extremes = false;

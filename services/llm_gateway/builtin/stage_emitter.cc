@@ -69,7 +69,11 @@ absl::Status StageEmitter::Emit(PythonWriter* kernel) {
 void StageEmitter::OpenLoop(const std::string& variable, int64_t count, bool in_order) {
   const absl::string_view range =
       in_order || !stage_.assumptions.independent_tiles ? "nl.sequential_range" : "nl.affine_range";
-  body_.Line(absl::StrCat("for ", variable, " in ", range, "(", count, "):"));
+  OpenLoop(variable, absl::StrCat(range, "(", count, ")"));
+}
+
+void StageEmitter::OpenLoop(const std::string& variable, absl::string_view range) {
+  body_.Line(absl::StrCat("for ", variable, " in ", range, ":"));
   body_.Indent();
   ++open_loops_;
 }

@@ -79,6 +79,8 @@ class StageEmitter {
   void CloseLoops();  // all that are open
   void CloseLoop();   // the innermost
   void OpenLoop(const std::string& variable, int64_t count, bool in_order);
+  // A loop over any range, "nl.static_range(4)".
+  void OpenLoop(const std::string& variable, absl::string_view range);
   // Sets how the partition and the free axis are indexed; a loop variable is empty while there is one tile
   // only.
   void IndexRows(const std::string& row_variable);

@@ -67,13 +67,6 @@ std::optional<std::vector<bool>> MarksOverStage(const Stage& stage, const Dims& 
   return marks;
 }
 
-// Values that the operation writes.
-std::vector<int> Results(const Op& op) {
-  if (op.recurrence.has_value() && op.recurrence->cell_result >= 0)
-    return {op.result, op.recurrence->cell_result};
-  return {op.result};
-}
-
 class Cutter {
  public:
   explicit Cutter(const Program& program)
@@ -83,7 +76,7 @@ class Cutter {
   }
 
   StagedProgram Run() {
-    const std::vector<bool> live = LiveOps();
+    const std::vector<bool> live = LiveOps(program_);
     for (size_t i = 0; i < program_.ops.size(); ++i) {
       if (live[i]) Place(static_cast<int>(i));
     }
@@ -92,22 +85,6 @@ class Cutter {
   }
 
  private:
-  std::vector<bool> LiveOps() const {
-    std::vector<bool> live_value(program_.values.size(), false), live(program_.ops.size(), false);
-    for (int value : program_.results) live_value[value] = true;
-    for (size_t i = program_.ops.size(); i-- > 0;) {
-      const Op& op = program_.ops[i];
-      const std::vector<int> results = Results(op);
-      if (std::none_of(results.begin(), results.end(), [&](int value) { return live_value[value]; }))
-        continue;
-      live[i] = true;
-      for (const Operand& operand : op.operands) {
-        if (!operand.immediate.has_value()) live_value[operand.value] = true;
-      }
-    }
-    return live;
-  }
-
   void Place(int index) {
     const Op& op = program_.ops[index];
     int first = 0;
@@ -121,7 +98,8 @@ class Cutter {
       }
     }
     const int count = static_cast<int>(staged_.stages.size());
-    if (op.fn != Fn::kMatmul && op.fn != Fn::kWindow && op.fn != Fn::kRecurrence && op.fn != Fn::kGather) {
+    if (op.fn != Fn::kMatmul && op.fn != Fn::kWindow && op.fn != Fn::kRecurrence && op.fn != Fn::kGather &&
+        op.fn != Fn::kAttention) {
       // What continues a computation stays with it; what starts from HBM goes where the work is now.
       for (int step = 0; step < count - first; ++step) {
         const int candidate = reads_computed ? first + step : count - 1 - step;
@@ -139,8 +117,9 @@ class Cutter {
   Stage NewStage(int index) const {
     const Op& op = program_.ops[index];
     Stage stage;
-    if (op.fn == Fn::kRecurrence) {
-      stage.recurrent = true;
+    if (op.fn == Fn::kRecurrence || op.fn == Fn::kAttention) {
+      stage.recurrent = op.fn == Fn::kRecurrence;
+      stage.attends = op.fn == Fn::kAttention;
       stage.ops = {index};
       stage.extents = {Extent::kFull};
       return stage;
@@ -202,7 +181,7 @@ class Cutter {
   // The stage with `index` added, if it can run there on what is on chip.
   std::optional<Stage> Join(int candidate, int index) const {
     const Stage& stage = staged_.stages[candidate];
-    if (stage.recurrent) return std::nullopt;
+    if (stage.alone()) return std::nullopt;
     const Op& op = program_.ops[index];
     const int64_t count = ElementCount(op.dims);
     Extent extent = Extent::kFull;
@@ -370,7 +349,7 @@ Dims StridesOverStage(const Stage& stage, Extent extent, const Dims& dims, const
 StagedProgram CutIntoStages(const Program& program) { return Cutter(program).Run(); }
 
 Iteration Coalesce(const Program& program, const StagedProgram& staged, const Stage& stage) {
-  if (stage.recurrent) return {};
+  if (stage.alone()) return {};
   std::vector<bool> written_here(program.values.size(), false);
   for (int index : stage.ops) written_here[program.ops[index].result] = true;
   std::vector<Access> accesses;

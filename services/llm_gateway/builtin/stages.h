@@ -29,8 +29,11 @@ struct Stage {
   // Index into Program::ops of the one matmul, or operation over windows, that feeds the stage; or -1.
   int matmul = -1;
   bool recurrent = false;  // it is one operation that loops over steps, with no axes that others could share
+  bool attends = false;    // it is one attention, likewise
   bool gathers = false;    // it is a gather of rows
   bool windowed = false;   // it is one over windows: its axes stay apart, tiling merges them
+
+  bool alone() const { return recurrent || attends; }
 };
 
 struct StagedProgram {

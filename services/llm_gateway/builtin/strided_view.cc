@@ -110,6 +110,38 @@ std::optional<StridedView> Reshape(const StridedView& view, const Dims& dims) {
   return result;
 }
 
+std::optional<StridedView> Through(const StridedView& outer, const Dims& dims, const StridedView& inner,
+                                   std::optional<AxisCut>* cut) {
+  const Dims steps = ContiguousStrides(dims);
+  Dims last(dims.size());  // largest index along each axis of `dims`
+  StridedView result{inner.offset, outer.dims, Dims(outer.dims.size(), 0)};
+  int64_t rest = outer.offset;
+  for (size_t d = 0; d < dims.size(); ++d) {
+    last[d] = rest / steps[d];
+    rest %= steps[d];
+    result.offset += last[d] * inner.strides[d];
+  }
+  for (size_t a = 0; a < outer.dims.size(); ++a) {
+    const int64_t stride = outer.strides[a];
+    if (outer.dims[a] == 1 || stride == 0) continue;
+    size_t d = 0;
+    while (d < dims.size() && (dims[d] == 1 || steps[d] > stride || stride % steps[d] != 0)) ++d;
+    if (stride < 0 || d == dims.size()) return std::nullopt;
+    const int64_t step = stride / steps[d];
+    last[d] += step * (outer.dims[a] - 1);
+    if (last[d] >= dims[d]) {
+      const int64_t within = dims[d] / step;
+      if (cut != nullptr && within > 1 && dims[d] % step == 0 && outer.dims[a] % within == 0 &&
+          outer.dims[a] > within) {
+        *cut = AxisCut{a, within};
+      }
+      return std::nullopt;
+    }
+    result.strides[a] = step * inner.strides[d];
+  }
+  return result;
+}
+
 Dims SplitStrides(const Dims& strides, const std::vector<Dims>& pieces) {
   Dims result;
   for (size_t i = 0; i < strides.size(); ++i) {

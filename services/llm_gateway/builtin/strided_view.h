@@ -35,6 +35,18 @@ std::optional<StridedView> BroadcastTo(const StridedView& view, const Dims& dims
 // The same elements in the same order under another shape of equal size; none when that needs a copy.
 std::optional<StridedView> Reshape(const StridedView& view, const Dims& dims);
 
+// An axis that has to be cut into (dims / inner, inner) for a view to be told.
+struct AxisCut {
+  size_t axis = 0;
+  int64_t inner = 1;
+};
+
+// `outer` reads the row-major elements of something shaped `dims` whose element i is element i of the view
+// `inner` (also shaped `dims`): what of the inner view's source `outer` reads. None when its axes don't run
+// along those of `dims`; `*cut`, if given, then tells the axis that would have to be cut, if that would help.
+std::optional<StridedView> Through(const StridedView& outer, const Dims& dims, const StridedView& inner,
+                                   std::optional<AxisCut>* cut = nullptr);
+
 // Strides over finer axes: axis i of the view is cut into `pieces[i]` (row-major, product = dims[i]).
 Dims SplitStrides(const Dims& strides, const std::vector<Dims>& pieces);
 

@@ -57,5 +57,28 @@ TEST(Refine, RefusesCrossingBoundaries) {
   EXPECT_FALSE(Refine({2, 3}, {7}).has_value());
 }
 
+TEST(StridedViewTest, ReadingThroughACopyOfAView) {
+  // A (2, 3, 4) copy of a permuted tensor, read with its last two axes exchanged.
+  const StridedView permuted{5, {2, 3, 4}, {4, 8, 1}};
+  const StridedView turned{12, {4, 3}, {1, 4}};
+  const std::optional<StridedView> view = Through(turned, {2, 3, 4}, permuted);
+  ASSERT_TRUE(view.has_value());
+  EXPECT_EQ(*view, (StridedView{9, {4, 3}, {1, 8}}));
+}
+
+TEST(StridedViewTest, AnAxisOverTwoAxesOfACopyHasToBeCut) {
+  // Six heads that are three, each repeated twice.
+  const StridedView repeated{0, {3, 2, 4}, {4, 0, 1}};
+  const StridedView heads{0, {6, 4}, {4, 1}};
+  std::optional<AxisCut> cut;
+  EXPECT_FALSE(Through(heads, {3, 2, 4}, repeated, &cut).has_value());
+  ASSERT_TRUE(cut.has_value());
+  EXPECT_EQ(cut->axis, 0u);
+  EXPECT_EQ(cut->inner, 2);
+  const std::optional<StridedView> view = Through({0, {3, 2, 4}, {8, 4, 1}}, {3, 2, 4}, repeated);
+  ASSERT_TRUE(view.has_value());
+  EXPECT_EQ(view->strides, (Dims{4, 0, 1}));
+}
+
 }  // namespace
 }  // namespace nkiagent::builtin
