@@ -210,10 +210,17 @@ std::string TwoProductsGraph(int rows, const std::string& middle, const std::str
 
 TEST(Residence, RowsThatAllStagesCutAlikeStayOnChip) {
   const KernelPlan plan = PlanOf(
-      TwoProductsGraph(300, "%y: float32[300, 96] = aten._softmax.default(%mm, -1, False)\n", "%mm_1"));
+      TwoProductsGraph(300, "%y: float32[300, 96] = aten._log_softmax.default(%mm, -1, False)\n", "%mm_1"));
   ASSERT_THAT(plan.stages, SizeIs(3));
   EXPECT_THAT(OnChip(plan), ElementsAre("mm", "y"));
   EXPECT_THAT(ScratchIn(plan), IsEmpty());
+}
+
+TEST(Plan, ASoftmaxBetweenProductsIsOneStage) {
+  const std::string softmax = "%y: float32[300, 96] = aten._softmax.default(%mm, -1, False)\n";
+  EXPECT_THAT(PlanOf(TwoProductsGraph(300, softmax, "%mm_1")).stages, SizeIs(1));
+  // What is returned as well has to be whole somewhere.
+  EXPECT_THAT(PlanOf(TwoProductsGraph(300, softmax, "%y, %mm_1")).stages, SizeIs(3));
 }
 
 TEST(Residence, AResultThatIsReadOnLiesInBoth) {

@@ -74,7 +74,7 @@ def in_hbm(source: str) -> int:
 
 
 MIDDLE = {
-    "softmax": lambda y: F.softmax(y, -1),
+    "log_softmax": lambda y: F.log_softmax(y, -1),
     "layer_norm": lambda y: F.layer_norm(y, y.shape[-1:]),
     "relu": F.relu,
     "two_norms": lambda y: F.rms_norm(F.softmax(y, -1), y.shape[-1:]) + y,
