@@ -411,8 +411,10 @@ void Builder::Fill(const Tensor& into, const Tensor& x) {
   program_.ops.push_back(std::move(op));
 }
 
-Tensor Builder::Concat(const std::vector<Tensor>& pieces, int axis, DType dtype) {
+Tensor Builder::Concat(std::vector<Tensor> pieces, int axis, DType dtype) {
   if (failed() || pieces.empty()) return Number(0, dtype);
+  std::erase_if(pieces, [&](const Tensor& piece) { return piece.view.dims[axis] == 0 && pieces.size() > 1; });
+  if (pieces.empty()) return Number(0, dtype);
   Dims dims = pieces.front().view.dims;
   dims[axis] = 0;
   for (const Tensor& piece : pieces) dims[axis] += piece.view.dims[axis];

@@ -81,7 +81,8 @@ class Builder {
   Tensor Slice(const Tensor& x, int axis, int64_t start, int64_t step, int64_t count);
   Tensor DropAxis(const Tensor& x, int axis);  // of size 1
   Tensor InsertAxis(const Tensor& x, int axis);
-  Tensor Concat(const std::vector<Tensor>& pieces, int axis, DType dtype);
+  // Pieces without elements are left out.
+  Tensor Concat(std::vector<Tensor> pieces, int axis, DType dtype);
 
   // The kernel returns `x` in this place: a value of its own, row-major.
   void Return(const Tensor& x);

@@ -12,7 +12,7 @@ struct Row {
   int64_t bytes;
 };
 
-constexpr std::array<Row, 9> kRows = {{
+constexpr std::array<Row, 10> kRows = {{
     {DType::kFloat32, "float32", "float32", 4},
     {DType::kBFloat16, "bfloat16", "bfloat16", 2},
     {DType::kFloat16, "float16", "float16", 2},
@@ -22,6 +22,7 @@ constexpr std::array<Row, 9> kRows = {{
     {DType::kInt8, "int8", "int8", 1},
     {DType::kUInt8, "uint8", "uint8", 1},
     {DType::kBool, "bool", "uint8", 1},
+    {DType::kFloat8E5M2, "float8_e5m2", "float8_e5m2", 1},
 }};
 
 const Row& RowOf(DType dtype) { return kRows[static_cast<size_t>(dtype)]; }
@@ -32,6 +33,9 @@ std::optional<DType> ParseDType(absl::string_view name) {
   for (const Row& row : kRows) {
     if (row.name == name) return row.dtype;
   }
+  // No engine has float64. Arguments and results of that type are refused before; between them float32 has to
+  // do.
+  if (name == "float64") return DType::kFloat32;
   return std::nullopt;
 }
 
@@ -42,7 +46,8 @@ absl::string_view NkiDTypeName(DType dtype) { return RowOf(dtype).nki_name; }
 int64_t DTypeBytes(DType dtype) { return RowOf(dtype).bytes; }
 
 bool IsFloat(DType dtype) {
-  return dtype == DType::kFloat32 || dtype == DType::kBFloat16 || dtype == DType::kFloat16;
+  return dtype == DType::kFloat32 || dtype == DType::kBFloat16 || dtype == DType::kFloat16 ||
+         dtype == DType::kFloat8E5M2;
 }
 
 }  // namespace nkiagent::builtin

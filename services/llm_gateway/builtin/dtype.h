@@ -9,7 +9,7 @@
 
 namespace nkiagent::builtin {
 
-enum class DType { kFloat32, kBFloat16, kFloat16, kInt64, kInt32, kInt16, kInt8, kUInt8, kBool };
+enum class DType { kFloat32, kBFloat16, kFloat16, kInt64, kInt32, kInt16, kInt8, kUInt8, kBool, kFloat8E5M2 };
 
 // The type that `name` ("float32", "bool", …) stands for in a graph text; none for types that no kernel
 // takes.

@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "services/llm_gateway/builtin/indexing.h"
 #include "services/llm_gateway/builtin/known.h"
 #include "services/llm_gateway/builtin/node_lowering.h"
 
@@ -94,7 +95,8 @@ Tensor Gathered(Builder& b, const Tensor& x, int axis, const Tensor& index) {
   return b.ReshapeTo(b.Gather(table, b.Cast(rows, DType::kInt32)), dims);
 }
 
-// Indices of an axis of `size` with the negative ones counted from the end.
+}  // namespace
+
 Tensor Wrapped(Builder& b, const Tensor& index, int64_t size) {
   const Tensor negative = b.Named("is_negative").Binary(Fn::kLess, index, 0.0, DType::kBool);
   const Tensor shifted =
@@ -102,7 +104,6 @@ Tensor Wrapped(Builder& b, const Tensor& index, int64_t size) {
   return b.Named("index").Select(negative, shifted, index, DType::kInt32);
 }
 
-// x[…, index, …] along `axis`; negative indices count from the end where `wraps`.
 Tensor Indexed(Builder& b, const Tensor& x, int axis, const Tensor& index, bool wraps) {
   if (b.failed()) return x;
   const double size = static_cast<double>(x.view.dims[axis]);
@@ -124,67 +125,82 @@ Tensor Indexed(Builder& b, const Tensor& x, int axis, const Tensor& index, bool 
   return Gathered(b, x, axis, wraps ? Wrapped(b, index, x.view.dims[axis]) : index);
 }
 
-// x[:, i, :, j]: axes with an index tensor each.
-void LowerIndex(NodeLowering& n) {
+namespace {}  // namespace
+
+std::vector<std::optional<Tensor>> IndicesPerAxis(NodeLowering& n, size_t rank) {
   Builder& b = n.builder();
-  Tensor x = n.TensorAt(0, "self");
+  std::vector<std::optional<Tensor>> indices(rank);
   const Arg* arg = n.Find(1, "indices");
   const auto* list = arg == nullptr ? nullptr : std::get_if<std::vector<Arg>>(&arg->value);
-  if (list == nullptr || list->size() > x.view.dims.size()) {
+  if (list == nullptr || list->size() > rank) {
     b.Fail("the list of indices doesn't fit the tensor");
-    return;
+    return indices;
   }
+  for (size_t axis = 0; axis < list->size(); ++axis) {
+    if (!(*list)[axis].IsNone()) indices[axis] = n.TensorOf((*list)[axis], "indices");
+  }
+  return indices;
+}
+
+std::optional<MergedIndex> Merged(Builder& b, const Tensor& x,
+                                  const std::vector<std::optional<Tensor>>& indices) {
   std::vector<int> indexed, others;
-  std::vector<Tensor> indices;
   for (int axis = 0; axis < Rank(x); ++axis) {
-    if (axis < static_cast<int>(list->size()) && !(*list)[axis].IsNone()) {
-      indexed.push_back(axis);
-      indices.push_back(n.TensorOf((*list)[axis], "indices"));
-      if (indices.back().dtype == DType::kBool || indices.back().dtype == DType::kUInt8) {
-        b.Fail("indexing by a mask gives a shape that depends on the data");
-        return;
-      }
-    } else {
-      others.push_back(axis);
+    (indices[axis].has_value() ? indexed : others).push_back(axis);
+    if (indices[axis].has_value() &&
+        (indices[axis]->dtype == DType::kBool || indices[axis]->dtype == DType::kUInt8)) {
+      b.Fail("a mask among the indices picks as many elements as the data says");
     }
   }
-  if (b.failed() || indexed.empty()) return;
-  // The indexed axes next to each other, in front if they were not.
-  int first = indexed.front();
-  if (indexed.back() - indexed.front() + 1 != static_cast<int>(indexed.size())) {
-    std::vector<int> order = indexed;
-    order.insert(order.end(), others.begin(), others.end());
-    x = b.Permute(x, order);
-    first = 0;
+  if (b.failed() || indexed.empty()) return std::nullopt;
+  MergedIndex merged;
+  merged.first = indexed.front();
+  merged.count = static_cast<int>(indexed.size());
+  for (int axis = 0; axis < Rank(x); ++axis) merged.order.push_back(axis);
+  if (indexed.back() - indexed.front() + 1 != merged.count) {
+    merged.order = indexed;
+    merged.order.insert(merged.order.end(), others.begin(), others.end());
+    merged.first = 0;
   }
-  if (indices.size() == 1) {
-    n.Yield(Indexed(b, x, first, indices[0], /*wraps=*/true));
-    return;
+  if (indexed.size() == 1) {
+    merged.size = x.view.dims[indexed[0]];
+    merged.index = *indices[indexed[0]];
+    return merged;
   }
-  // Several become one, over the axes as one.
-  Tensor combined;
-  Dims merged(x.view.dims.begin(), x.view.dims.begin() + first);
-  int64_t size = 1;
-  for (size_t k = 0; k < indices.size(); ++k) {
-    const int64_t extent = x.view.dims[static_cast<size_t>(first) + k];
-    size *= extent;
-    const std::optional<std::vector<double>> known = KnownContents(b.program(), indices[k]);
+  merged.wraps = false;
+  for (size_t k = 0; k < indexed.size(); ++k) {
+    Tensor index = *indices[indexed[k]];
+    const int64_t extent = x.view.dims[indexed[k]];
+    merged.size *= extent;
+    const std::optional<std::vector<double>> known = KnownContents(b.program(), index);
     const bool counts_up =
         known.has_value() && std::none_of(known->begin(), known->end(), [](double i) { return i < 0; });
-    if (!counts_up) indices[k] = Wrapped(b, indices[k], extent);
+    if (!counts_up) index = Wrapped(b, index, extent);
     if (k == 0) {
-      combined = indices[0];
+      merged.index = index;
       continue;
     }
     b.Named("scaled_index");
-    combined = b.Binary(Fn::kMultiply, combined, static_cast<double>(extent), DType::kInt32);
+    merged.index = b.Binary(Fn::kMultiply, merged.index, static_cast<double>(extent), DType::kInt32);
     b.Named("combined_index");
-    combined = b.Binary(Fn::kAdd, combined, indices[k], DType::kInt32);
+    merged.index = b.Binary(Fn::kAdd, merged.index, index, DType::kInt32);
   }
-  merged.push_back(size);
-  merged.insert(merged.end(), x.view.dims.begin() + first + static_cast<int>(indices.size()),
-                x.view.dims.end());
-  n.Yield(Indexed(b, b.ReshapeTo(x, merged), first, combined, /*wraps=*/false));
+  return merged;
+}
+
+namespace {
+
+// x[:, i, :, j]: axes with an index tensor each, which become one axis with one.
+void LowerIndex(NodeLowering& n) {
+  Builder& b = n.builder();
+  const Tensor x = n.TensorAt(0, "self");
+  const std::optional<MergedIndex> merged = Merged(b, x, IndicesPerAxis(n, x.view.dims.size()));
+  if (!merged.has_value()) return;
+  const Tensor y = b.Permute(x, merged->order);
+  Dims dims(y.view.dims.begin(), y.view.dims.begin() + merged->first);
+  dims.push_back(merged->size);
+  dims.insert(dims.end(), y.view.dims.begin() + merged->first + merged->count, y.view.dims.end());
+  n.Yield(Indexed(b, b.ReshapeTo(y, dims), merged->first, merged->index, merged->wraps));
 }
 
 // out[i, j] = x[i, index[i, j]]: every element is a row of one.

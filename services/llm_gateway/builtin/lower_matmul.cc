@@ -40,17 +40,15 @@ Tensor BiasedProduct(NodeLowering& n) {
   return b.Binary(Fn::kAdd, z, scaled, n.dtype());
 }
 
-// The p-distance of every row of x1 from every row of x2. Through the differences, not through products,
-// which cancel.
-void LowerDistances(NodeLowering& n) {
+}  // namespace
+
+Tensor Distances(NodeLowering& n, const Tensor& x, const Tensor& y, double p, DType dtype) {
   Builder& b = n.builder();
-  const Tensor x = n.TensorAt(0, "x1"), y = n.TensorAt(1, "x2");
   const int rank = static_cast<int>(x.view.dims.size());
-  if (rank < 2 || rank != static_cast<int>(y.view.dims.size())) {
-    b.Fail("distances need two sets of rows");
-    return;
+  if (rank < 2 || rank != static_cast<int>(y.view.dims.size()) || !(p >= 0)) {
+    b.Fail("distances need two sets of rows and an order that is not negative");
+    return x;
   }
-  const double p = n.NumberOr(2, "p", 2);
   const DType f32 = DType::kFloat32;
   const Tensor difference =
       b.Named("difference").Binary(Fn::kSubtract, b.InsertAxis(x, rank - 1), b.InsertAxis(y, rank - 2), f32);
@@ -58,16 +56,17 @@ void LowerDistances(NodeLowering& n) {
   reduced.back() = true;
   if (p == 2) {
     const Tensor squares = b.Named("squares").Unary(Fn::kSquare, difference, f32);
-    n.Yield(b.Unary(Fn::kSqrt, b.Named("sum").Reduce(Fn::kSum, squares, reduced, false, f32), n.dtype()));
-  } else if (p == 1 || std::isinf(p)) {
-    const Tensor sizes = b.Named("sizes").Unary(Fn::kAbs, difference, f32);
-    n.Yield(b.Reduce(p == 1 ? Fn::kSum : Fn::kMax, sizes, reduced, false, n.dtype()));
-  } else {
-    b.Fail(absl::StrCat("distances of order ", p, " are not supported"));
+    return b.Unary(Fn::kSqrt, b.Named("sum").Reduce(Fn::kSum, squares, reduced, false, f32), dtype);
   }
+  if (p == 0) {
+    const Tensor differs = b.Named("differs").Binary(Fn::kNotEqual, difference, 0.0, DType::kBool);
+    return b.Reduce(Fn::kSum, b.Named("ones").Unary(Fn::kCopy, differs, f32), reduced, false, dtype);
+  }
+  const Tensor sizes = b.Named("sizes").Unary(Fn::kAbs, difference, f32);
+  if (p == 1 || std::isinf(p)) return b.Reduce(p == 1 ? Fn::kSum : Fn::kMax, sizes, reduced, false, dtype);
+  const Tensor powers = b.Named("powers").Binary(Fn::kPower, sizes, p, f32);
+  return b.Binary(Fn::kPower, b.Named("sum").Reduce(Fn::kSum, powers, reduced, false, f32), 1 / p, dtype);
 }
-
-}  // namespace
 
 bool LowerMatmul(NodeLowering& n) {
   const absl::string_view op = n.op();
@@ -78,7 +77,7 @@ bool LowerMatmul(NodeLowering& n) {
   } else if (op == "aten.addmm" || op == "aten.baddbmm" || op == "aten.addmv") {
     n.Yield(BiasedProduct(n));
   } else if (op == "aten._cdist_forward") {
-    LowerDistances(n);
+    n.Yield(Distances(n, n.TensorAt(0, "x1"), n.TensorAt(1, "x2"), n.NumberOr(2, "p", 2), n.dtype()));
   } else {
     return false;
   }

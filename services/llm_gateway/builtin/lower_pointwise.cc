@@ -278,8 +278,7 @@ Tensor Hypotenuse(NodeLowering& n, const Tensor& x, const Tensor& y) {
 
 // M. Giles, "Approximating the erfinv function" (2010), single precision: a polynomial in w = -log(1 - x*x)
 // for each of two ranges.
-Tensor InverseErf(NodeLowering& n, const Tensor& x) {
-  Builder& b = n.builder();
+Tensor InverseErf(Builder& b, const Tensor& x, DType dtype) {
   const DType f32 = DType::kFloat32;
   constexpr double kNear[] = {2.81022636e-08, 3.43273939e-07, -3.5233877e-06, -4.39150654e-06, 0.00021858087,
                               -0.00125372503, -0.00417768164, 0.246640727,    1.50140941};
@@ -297,7 +296,7 @@ Tensor InverseErf(NodeLowering& n, const Tensor& x) {
   const Tensor near = polynomial(kNear, b.Binary(Fn::kSubtract, w, 2.5, f32));
   const Tensor far = polynomial(kFar, b.Binary(Fn::kSubtract, b.Unary(Fn::kSqrt, w, f32), 3.0, f32));
   const Tensor is_near = b.Named("is_near").Binary(Fn::kLess, w, 5.0, DType::kBool);
-  return b.Binary(Fn::kMultiply, b.Named("factor").Select(is_near, near, far, f32), x, n.dtype());
+  return b.Binary(Fn::kMultiply, b.Named("factor").Select(is_near, near, far, f32), x, dtype);
 }
 
 // To the nearest whole number, halves to even: adding and taking away 1.5 * 2^23 leaves no room for a
@@ -393,7 +392,11 @@ bool LowerActivation(NodeLowering& n) {
   } else if (op == "aten.hypot") {
     n.Yield(Hypotenuse(n, n.TensorAt(0, "self"), n.TensorAt(1, "other")));
   } else if (op == "aten.erfinv") {
-    n.Yield(InverseErf(n, n.TensorAt(0, "self")));
+    n.Yield(InverseErf(b, n.TensorAt(0, "self"), n.dtype()));
+  } else if (op == "aten.special_ndtri") {
+    const Tensor doubled = b.Binary(Fn::kMultiply, n.TensorAt(0, "self"), 2.0, Inner(n));
+    const Tensor inverse = InverseErf(b, b.Binary(Fn::kSubtract, doubled, 1.0, Inner(n)), Inner(n));
+    n.Yield(b.Binary(Fn::kMultiply, inverse, std::numbers::sqrt2, n.dtype()));
   } else if (op == "aten.erfc") {
     const Tensor erf = b.Unary(Fn::kErf, n.TensorAt(0, "self"), Inner(n));
     n.Yield(b.Binary(Fn::kSubtract, Builder::Number(1, Inner(n)), erf, n.dtype()));

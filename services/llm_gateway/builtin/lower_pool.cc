@@ -1,12 +1,15 @@
 // Poolings over windows, fixed and adaptive, of 1, 2 and 3 spatial axes.
 #include <algorithm>
 #include <cstdint>
+#include <limits>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "services/llm_gateway/builtin/indexing.h"
 #include "services/llm_gateway/builtin/node_lowering.h"
 
 namespace nkiagent::builtin {
@@ -83,13 +86,70 @@ std::vector<WindowAxis> AxesOf(const Pooling& p, const Dims& in, const Dims& out
   return axes;
 }
 
+// The first place at which a window (the last `places.size()` axes of `windows`) has its extreme; `places`
+// are those of its elements along each axis, over (output, element), and `sizes` the input's.
+Tensor PlacesOfExtremes(NodeLowering& n, const Tensor& windows, const Tensor& extremes,
+                        const std::vector<Tensor>& places, const Dims& sizes) {
+  Builder& b = n.builder();
+  const size_t axes = places.size();
+  Tensor place, wide = extremes;
+  int64_t count = 1;
+  for (size_t a = 0; a < axes; ++a) {
+    Dims along(windows.view.dims.size(), 1);
+    along[2 + a] = places[a].view.dims[0];
+    along[2 + axes + a] = places[a].view.dims[1];
+    const Tensor part = b.ReshapeTo(places[a], along);
+    if (a > 0) {
+      place = b.Named("place").Binary(Fn::kMultiply, place, static_cast<double>(sizes[2 + a]), kF32);
+      place = b.Named("place").Binary(Fn::kAdd, place, part, kF32);
+    } else {
+      place = part;
+    }
+    count *= sizes[2 + a];
+    wide = b.InsertAxis(wide, static_cast<int>(wide.view.dims.size()));
+  }
+  const Tensor hit = b.Named("is_extreme").Binary(Fn::kEqual, windows, wide, DType::kBool);
+  const Tensor candidate =
+      b.Named("candidate").Select(hit, place, Builder::Number(static_cast<double>(count), kF32), kF32);
+  std::vector<bool> reduced(windows.view.dims.size(), false);
+  for (size_t a = 0; a < axes; ++a) reduced[2 + axes + a] = true;
+  const Tensor first = b.Named("first_place").Reduce(Fn::kMin, candidate, reduced, false, n.dtype(1));
+  return b.failed() ? first : b.ReshapeTo(first, n.dims(1));
+}
+
+// Every window of a padded input, side by side: a view with the windows' own axes last.
+Tensor PlacesOfMaxima(NodeLowering& n, const Tensor& x, const Tensor& maxima, const Pooling& p,
+                      const Dims& out) {
+  Builder& b = n.builder();
+  Dims before(x.view.dims.size(), 0), after(x.view.dims.size(), 0);
+  std::vector<Tensor> places;
+  for (size_t a = 0; a < p.axes; ++a) {
+    const int64_t reach = (out[2 + a] - 1) * p.stride[a] + p.dilation[a] * (p.kernel[a] - 1) + 1;
+    before[2 + a] = p.padding[a];
+    after[2 + a] = std::max<int64_t>(0, reach - p.padding[a] - x.view.dims[2 + a]);
+    Tensor place = b.Positions(1);
+    place.view = {-p.padding[a], {out[2 + a], p.kernel[a]}, {p.stride[a], p.dilation[a]}};
+    places.push_back(place);
+  }
+  Tensor windows = Padded(b, x, before, after, -std::numeric_limits<float>::infinity());
+  for (size_t a = 0; a < p.axes; ++a) {
+    const int64_t stride = windows.view.strides[2 + a];
+    windows.view.dims[2 + a] = out[2 + a];
+    windows.view.strides[2 + a] = stride * p.stride[a];
+    windows.view.dims.push_back(p.kernel[a]);
+    windows.view.strides.push_back(stride * p.dilation[a]);
+  }
+  return PlacesOfExtremes(n, windows, b.ReshapeTo(maxima, out), places, x.view.dims);
+}
+
 void LowerMaxPool(NodeLowering& n, size_t axes) {
   const Tensor x = Batched(n, n.TensorAt(0, "self"), axes);
   const Pooling p = ReadPooling(n, axes, /*dilated=*/true);
   const Dims out = BatchedDims(n, axes);
   if (n.builder().failed() || !IsSound(n, x, out, p)) return;
-  // Positions of the extremes are not computed; nothing may read them.
-  n.YieldTuple({Pooled(n, WindowKind::kMax, x, AxesOf(p, x.view.dims, out), n.dtype())});
+  std::vector<Tensor> results = {Pooled(n, WindowKind::kMax, x, AxesOf(p, x.view.dims, out), n.dtype())};
+  if (n.IsRead(1)) results.push_back(PlacesOfMaxima(n, x, results[0], p, out));
+  n.YieldTuple(std::move(results));
 }
 
 // How many elements of each window count, along one axis, as numbers over the outputs.
@@ -144,6 +204,43 @@ void LowerAveragePool(NodeLowering& n, size_t axes) {
   n.Yield(b.Binary(Fn::kMultiply, sum, shares, n.dtype()));
 }
 
+// The windows of an adaptive pooling side by side; the shorter ones repeat their last element.
+Tensor PlacesOfAdaptiveMaxima(NodeLowering& n, const Tensor& x, const Tensor& maxima, const Dims& out) {
+  Builder& b = n.builder();
+  const size_t axes = out.size() - 2;
+  std::vector<Tensor> places;
+  Tensor windows = x;
+  Dims order_dims = {out[0], out[1]};
+  for (size_t a = 0; a < axes; ++a) {
+    const int64_t in = x.view.dims[2 + a], count = out[2 + a];
+    int64_t longest = 1;
+    for (int64_t o = 0; o < count; ++o) {
+      longest = std::max(longest, ((o + 1) * in + count - 1) / count - o * in / count);
+    }
+    const Tensor output = b.ReshapeTo(b.Positions(count), {count, 1});
+    const auto scaled = [&](const Tensor& at, Fn rounding) {
+      const Tensor product = b.Binary(Fn::kMultiply, at, static_cast<double>(in), kF32);
+      return b.Unary(rounding, b.Binary(Fn::kDivide, product, static_cast<double>(count), kF32), kF32);
+    };
+    const Tensor last =
+        b.Binary(Fn::kSubtract, scaled(b.Binary(Fn::kAdd, output, 1.0, kF32), Fn::kCeil), 1.0, kF32);
+    const Tensor place = b.Binary(Fn::kAdd, scaled(output, Fn::kFloor), b.Positions(longest), kF32);
+    places.push_back(b.Named("place").Binary(Fn::kMinimum, place, last, kF32));
+    // (…, in, …) becomes (…, count * longest, …).
+    const int axis = 2 + static_cast<int>(a);
+    windows = Indexed(b, windows, axis, b.ReshapeTo(places.back(), {count * longest}), /*wraps=*/false);
+    order_dims.push_back(count);
+    order_dims.push_back(longest);
+  }
+  if (b.failed()) return x;
+  std::vector<int> order = {0, 1};
+  for (size_t a = 0; a < 2 * axes; ++a) {
+    order.push_back(2 + static_cast<int>(a < axes ? 2 * a : 2 * (a - axes) + 1));
+  }
+  windows = b.Permute(b.ReshapeTo(windows, order_dims), order);
+  return b.failed() ? x : PlacesOfExtremes(n, windows, b.ReshapeTo(maxima, out), places, x.view.dims);
+}
+
 void LowerAdaptivePool(NodeLowering& n, size_t axes, WindowKind kind) {
   Builder& b = n.builder();
   const Tensor x = Batched(n, n.TensorAt(0, "self"), axes);
@@ -162,8 +259,9 @@ void LowerAdaptivePool(NodeLowering& n, size_t axes, WindowKind kind) {
     b.Fail(absl::StrCat(n.node().op, " of more than ", kMaxPieces, " uneven windows is not supported"));
     return;
   }
-  const Tensor y = Pooled(n, kind, x, std::move(windows), n.dtype());
-  n.YieldTuple({y});
+  std::vector<Tensor> results = {Pooled(n, kind, x, std::move(windows), n.dtype())};
+  if (n.IsRead(1)) results.push_back(PlacesOfAdaptiveMaxima(n, x, results[0], out));
+  n.YieldTuple(std::move(results));
 }
 
 }  // namespace

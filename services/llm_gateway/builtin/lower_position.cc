@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "services/llm_gateway/builtin/node_lowering.h"
+#include "services/llm_gateway/builtin/ranks.h"
 
 namespace nkiagent::builtin {
 namespace {
@@ -17,7 +18,8 @@ constexpr double kExactInt = 1 << 24;  // float32 holds every whole number up to
 // A pick by index compares every candidate position with the index, so it costs picks times candidates. For
 // more picks than this a table lookup is the better way.
 constexpr int64_t kMaxPicks = 8;
-// The largest few are found one by one, or eight at a time in rows that the instructions for it take.
+// So many extremes are found one by one; more by counting. Rows that the instructions for it take give eight
+// at a time.
 constexpr int64_t kMaxRounds = 64;
 constexpr int64_t kMaxSelected = 512;
 constexpr int64_t kShortestSelectable = 8;  // isa-constraints of SDK 2.24, max8
@@ -105,12 +107,9 @@ struct Extremes {
 };
 
 // By taking the extreme and striking it out, one by one.
-Extremes StrikeOutExtremes(NodeLowering& n, Tensor x, int64_t count, int axis, bool largest) {
+Extremes StrikeOutExtremes(NodeLowering& n, const Tensor& from, int64_t count, int axis, bool largest) {
+  Tensor x = from;
   Builder& b = n.builder();
-  if (count < 1 || count > kMaxRounds) {
-    b.Fail(absl::StrCat(n.node().op, " of ", count, " elements is not supported, only of 1 to ", kMaxRounds));
-    return {};
-  }
   const Fn fn = largest ? Fn::kMax : Fn::kMin;
   const DType dtype = x.dtype;
   const Tensor positions = PositionsAlong(b, x.view.dims, axis);
@@ -131,21 +130,28 @@ Extremes StrikeOutExtremes(NodeLowering& n, Tensor x, int64_t count, int axis, b
   return {b.Concat(extremes, axis, dtype), b.Concat(found, axis, DType::kInt32)};
 }
 
+Extremes CountedExtremes(NodeLowering& n, const Tensor& x, int64_t count, int axis, bool largest) {
+  Builder& b = n.builder();
+  const Ordered ordered = OrderedByRank(n, AxisToEnd(b, x, axis), count, largest);
+  return {AxisFromEnd(b, ordered.values, axis), AxisFromEnd(b, ordered.places, axis)};
+}
+
 // The `count` largest (smallest) along `axis`. What nobody reads of it is left out later.
 Extremes TakeExtremes(NodeLowering& n, const Tensor& x, int64_t count, int axis, bool largest) {
   Builder& b = n.builder();
   const bool by_eights = Selectable(x, axis) && count >= 1 && count <= kMaxSelected;
-  if (!by_eights) return StrikeOutExtremes(n, x, count, axis, largest);
+  const auto otherwise = count <= kMaxRounds ? StrikeOutExtremes : CountedExtremes;
+  if (!by_eights) return otherwise(n, x, count, axis, largest);
   const Selection selection{count, !largest};
   Extremes extremes;
   extremes.values = b.Named("extremes").Top(Fn::kTopValues, x, axis, selection, x.dtype);
   // Equal elements share the position of the first. Numbers of few bits are often equal.
   const bool distinct = n.options().distinct_extremes && DTypeBytes(x.dtype) >= 4;
-  if (count == 1 || distinct || count > kMaxRounds) {
+  if (count == 1 || distinct) {
     extremes.positions = b.Named("positions").Top(Fn::kTopPositions, x, axis, selection, DType::kInt32);
     b.program().used_distinct_extremes |= count > 1 && distinct;
   } else {
-    extremes.positions = StrikeOutExtremes(n, x, count, axis, largest).positions;
+    extremes.positions = otherwise(n, x, count, axis, largest).positions;
   }
   return extremes;
 }
@@ -156,6 +162,10 @@ void LowerTopK(NodeLowering& n, int64_t count, int axis, bool largest) {
     n.YieldTuple({x, Builder::Number(0, n.dtype(1))});
     return;
   }
+  if (count < 1 || count > x.view.dims[axis]) {
+    n.builder().Fail(absl::StrCat(count, " elements of an axis of ", x.view.dims[axis], " can't be taken"));
+    return;
+  }
   const Extremes found = TakeExtremes(n, x, count, axis, largest);
   if (n.builder().failed()) return;
   n.YieldTuple({n.builder().Cast(found.values, n.dtype(0)), n.builder().Cast(found.positions, n.dtype(1))});
@@ -163,23 +173,30 @@ void LowerTopK(NodeLowering& n, int64_t count, int axis, bool largest) {
 
 // The k-th smallest along an axis, or the lower median, and its position: the last of the k smallest.
 void LowerOrderStatistic(NodeLowering& n) {
-  const Tensor x = n.TensorAt(0, "self");
-  const bool median = n.op() == "aten.median";
+  Builder& b = n.builder();
+  const bool median = n.op() == "aten.median", whole = median && n.overload() == "default";
+  Tensor x = n.TensorAt(0, "self");
+  if (whole) x = b.ReshapeTo(x, {ElementCount(x.view.dims)});
   if (x.view.dims.empty()) {
     n.YieldTuple({x, Builder::Number(0, n.dtype(1))});
     return;
   }
-  const int axis = n.Axis(n.IntOr(median ? 1 : 2, "dim", -1), x.view.dims.size());
+  const int axis = whole ? 0 : n.Axis(n.IntOr(median ? 1 : 2, "dim", -1), x.view.dims.size());
   const int64_t k = median ? (x.view.dims[axis] + 1) / 2 : n.IntOr(1, "k", 1);
-  const Extremes smallest = TakeExtremes(n, x, k, axis, /*largest=*/false);
-  if (n.builder().failed()) return;
-  std::vector<Tensor> results = {
-      n.builder().Cast(n.builder().Slice(smallest.values, axis, k - 1, 1, 1), n.dtype(0)),
-      n.builder().Cast(n.builder().Slice(smallest.positions, axis, k - 1, 1, 1), n.dtype(1))};
-  if (!n.BoolOr(median ? 2 : 3, "keepdim", false)) {
-    for (Tensor& result : results) result = n.builder().DropAxis(result, axis);
+  if (k < 1 || k > x.view.dims[axis]) {
+    b.Fail(absl::StrCat("an axis of ", x.view.dims[axis], " has no element ", k));
+    return;
   }
-  n.YieldTuple(std::move(results));
+  const Extremes smallest = TakeExtremes(n, x, k, axis, /*largest=*/false);
+  if (b.failed()) return;
+  const auto last = [&](const Tensor& found, size_t output) {
+    return b.ReshapeTo(b.Cast(b.Slice(found, axis, k - 1, 1, 1), n.dtype(output)), n.dims(output));
+  };
+  if (whole) {
+    n.Yield(last(smallest.values, 0));
+  } else {
+    n.YieldTuple({last(smallest.values, 0), last(smallest.positions, 1)});
+  }
 }
 
 // out[…, j, …] = x[…, index[…, j, …], …] as the sum over all candidates that the index names.
@@ -262,11 +279,12 @@ bool LowerPosition(NodeLowering& n) {
     const Tensor x = n.TensorAt(0, "self");
     LowerTopK(n, n.IntOr(1, "k", 0), n.Axis(n.IntOr(2, "dim", -1), x.view.dims.size()),
               n.BoolOr(3, "largest", true));
-  } else if (op == "aten.sort" && !n.Has(3, "stable")) {
+  } else if (op == "aten.sort") {
+    // The first of equal extremes is taken first, so that every order here is stable.
     const Tensor x = n.TensorAt(0, "self");
     const int axis = n.Axis(n.IntOr(1, "dim", -1), x.view.dims.size());
     LowerTopK(n, x.view.dims.empty() ? 1 : x.view.dims[axis], axis, n.BoolOr(2, "descending", false));
-  } else if (op == "aten.kthvalue" || (op == "aten.median" && n.overload() == "dim")) {
+  } else if (op == "aten.kthvalue" || op == "aten.median") {
     LowerOrderStatistic(n);
   } else if (op == "aten.tril" || op == "aten.triu") {
     LowerTriangle(n, op == "aten.tril");

@@ -30,6 +30,9 @@ constexpr auto kFamilies = std::to_array<Family>({
     LowerScan,
     LowerRecurrent,
     LowerIndexing,
+    LowerScatter,
+    LowerSort,
+    LowerSpecial,
 });
 
 void CollectReferences(const Arg& arg, std::set<std::string>* names) {
@@ -50,6 +53,21 @@ std::set<std::string> LiveNames(const Graph& graph) {
     for (const auto& [key, arg] : node.kwargs) CollectReferences(arg, &live);
   }
   return live;
+}
+
+bool IsGetItem(const Node& node) {
+  return node.op == "getitem" || node.op == "operator.getitem" || node.op == "_operator.getitem";
+}
+
+TupleReads ReadsOfTuples(const Graph& graph, const std::set<std::string>& live) {
+  TupleReads reads;
+  for (const Node& node : graph.nodes) {
+    if (!live.contains(node.name) || !IsGetItem(node) || node.args.size() < 2) continue;
+    const auto* ref = std::get_if<Ref>(&node.args[0].value);
+    const auto* index = std::get_if<int64_t>(&node.args[1].value);
+    if (ref != nullptr && index != nullptr) reads.emplace(ref->name, *index);
+  }
+  return reads;
 }
 
 void LowerGetItem(NodeLowering& n, Environment& environment) {
@@ -83,10 +101,6 @@ bool Refused(const Node& node, Builder& b) {
       b.Fail(absl::StrCat("type ", output.text, " is not supported"));
       return true;
     }
-    if (output.valid && !node.is_tuple && ElementCount(output.type.dims) == 0) {
-      b.Fail("tensors without elements are not supported");
-      return true;
-    }
   }
   return false;
 }
@@ -105,12 +119,16 @@ absl::StatusOr<Program> LowerGraph(const Graph& graph, const LoweringOptions& op
   for (const ScalarConstant& c : graph.constants)
     environment[c.name] = {Builder::Number(c.value, c.type.dtype)};
   const std::set<std::string> live = LiveNames(graph);
+  const TupleReads reads = ReadsOfTuples(graph, live);
   for (const Node& node : graph.nodes) {
     if (!live.contains(node.name)) continue;
     builder.SetOrigin(node.name);
     if (Refused(node, builder)) return builder.status();
-    NodeLowering n(node, options, environment, builder);
-    if (node.op == "getitem" || node.op == "operator.getitem" || node.op == "_operator.getitem") {
+    NodeLowering n(node, options, reads, environment, builder);
+    if (!node.is_tuple && ElementCount(n.dims()) == 0) {
+      // Without elements there is nothing to compute. Joins leave it out; anything else that reads it fails.
+      n.Yield(Builder::Number(0, n.dtype(), n.dims()));
+    } else if (IsGetItem(node)) {
       LowerGetItem(n, environment);
     } else if (!std::any_of(kFamilies.begin(), kFamilies.end(), [&](Family lower) { return lower(n); })) {
       builder.Fail(absl::StrCat("operation ", node.op, " is not supported"));

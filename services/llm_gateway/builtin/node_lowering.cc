@@ -8,9 +8,14 @@
 
 namespace nkiagent::builtin {
 
-NodeLowering::NodeLowering(const Node& node, const LoweringOptions& options, Environment& environment,
-                           Builder& builder)
-    : node_(node), options_(options), environment_(environment), builder_(builder), op_(node.op) {
+NodeLowering::NodeLowering(const Node& node, const LoweringOptions& options, const TupleReads& reads,
+                           Environment& environment, Builder& builder)
+    : node_(node),
+      options_(options),
+      reads_(reads),
+      environment_(environment),
+      builder_(builder),
+      op_(node.op) {
   const size_t dot = node.op.rfind('.');
   if (dot != std::string::npos && dot > absl::string_view("aten").size()) {
     op_ = node.op.substr(0, dot);

@@ -3,8 +3,11 @@
 #ifndef SERVICES_LLM_GATEWAY_BUILTIN_NODE_LOWERING_H_
 #define SERVICES_LLM_GATEWAY_BUILTIN_NODE_LOWERING_H_
 
+#include <cstdint>
 #include <map>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/string_view.h"
@@ -17,9 +20,13 @@ namespace nkiagent::builtin {
 // What names stand for: one tensor, or those of a tuple.
 using Environment = std::map<std::string, std::vector<Tensor>, std::less<>>;
 
+// Results of tuples that something reads: node and position.
+using TupleReads = std::set<std::pair<std::string, int64_t>>;
+
 class NodeLowering {
  public:
-  NodeLowering(const Node& node, const LoweringOptions& options, Environment& environment, Builder& builder);
+  NodeLowering(const Node& node, const LoweringOptions& options, const TupleReads& reads,
+               Environment& environment, Builder& builder);
 
   const Node& node() const { return node_; }
   const LoweringOptions& options() const { return options_; }
@@ -55,6 +62,9 @@ class NodeLowering {
   DType dtype(size_t index = 0) const;
   const Dims& dims(size_t index = 0) const;
 
+  // Whether anything reads result `index` of a tuple.
+  bool IsRead(size_t index) const { return reads_.contains({node_.name, static_cast<int64_t>(index)}); }
+
   // Defines the node's single result, or all results of a tuple. Absent entries of a tuple are numbers that
   // nobody may read (`Unavailable`).
   void Yield(Tensor result);
@@ -63,6 +73,7 @@ class NodeLowering {
  private:
   const Node& node_;
   const LoweringOptions& options_;
+  const TupleReads& reads_;
   Environment& environment_;
   Builder& builder_;
   std::string op_, overload_;
@@ -79,9 +90,19 @@ bool LowerConv(NodeLowering& n);
 bool LowerPool(NodeLowering& n);
 bool LowerPad(NodeLowering& n);
 bool LowerIndexing(NodeLowering& n);
+bool LowerScatter(NodeLowering& n);
+bool LowerSort(NodeLowering& n);
+bool LowerSpecial(NodeLowering& n);
 bool LowerPosition(NodeLowering& n);
 bool LowerScan(NodeLowering& n);
 bool LowerRecurrent(NodeLowering& n);
+
+// `x` with so many elements of `value` before and after it along each axis; x itself where there are none.
+Tensor Padded(Builder& b, const Tensor& x, const Dims& before, const Dims& after, double value);
+
+// The p-distance of every row of x from every row of y. Through the differences, not through products, which
+// cancel.
+Tensor Distances(NodeLowering& n, const Tensor& x, const Tensor& y, double p, DType dtype);
 
 // As Builder::Reduce. Few long rows are cut into pieces first, so that they spread over the partitions, and
 // partial results are reduced after. Not for kMean, which has its own.

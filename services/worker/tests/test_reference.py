@@ -309,3 +309,49 @@ def test_deep_recursion_is_a_problem_with_its_traceback(reference):
 def test_files_of_the_host_are_not_there(reference):
     problem = reference.describe(task("self, x):\n        open('/etc/passwd')"))["problem"]
     assert "FileNotFoundError" in problem["message"]
+
+
+def test_nested_results_are_flattened_and_none_is_left_out(reference):
+    facts = reference.describe(task("self, x):\n        return x + 1, (x * 2, None), {'sum': x.sum()}"))
+    assert [(o["name"], o["dims"]) for o in facts["outputs"]] == [
+        ("output_0", [4, 8]),
+        ("output_1_0", [4, 8]),
+        ("output_2_sum", [1]),
+    ]
+    assert facts["graph"].splitlines()[-1] == "return %add, %mul, %sum_1"
+
+
+@pytest.mark.parametrize("assign", ["self.memory = ", "self.memory[:] = "])
+def test_a_module_with_a_memory_starts_every_run_alike(reference, assign):
+    source = task(
+        f"self, x):\n        {assign}torch.tanh(x + self.memory)\n        return self.memory * 2",
+        init="self.memory = torch.ones(4, 8)",
+    )
+    facts = reference.describe(source)
+    assert "buffer memory: float32[4, 8]" in facts["graph"]
+    assert facts["graph"].splitlines()[-1] == "return %mul"
+    reply = reference.run(source, facts, [1, 2])
+    for position, trial in enumerate(reply["trials"]):
+        x = read(reply["fds"][1 + 2 * position], trial["input_slots"][0], "float32", [4, 8])
+        expected = read(reply["fds"][2 + 2 * position], trial["output_slots"][0], "float32", [4, 8])
+        assert numpy.allclose(expected, numpy.tanh(x + 1) * 2, atol=1e-6)
+
+
+def test_einops_may_be_imported(reference):
+    source = task(
+        "self, x):\n        return einops.rearrange(x, 'a (b c) -> b a c', b=2) + 1", more="import einops"
+    )
+    assert "%add: float32[2, 4, 4]" in reference.describe(source)["graph"]
+
+
+@pytest.mark.parametrize(
+    ("forward", "named"),
+    [
+        ("self, x):\n        return x[x > 0]", "%index (aten.index.Tensor): its shape depends on the data"),
+        ("self, x):\n        return x * 2 if x.sum() > 0 else x", "depends on the data"),
+    ],
+)
+def test_what_depends_on_the_data_has_no_graph(reference, forward, named):
+    facts = reference.describe(task(forward, inputs="[torch.ones(4, 8)]"))
+    assert not facts["graph"]
+    assert any(named in note for note in facts["notes"])

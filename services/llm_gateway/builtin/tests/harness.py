@@ -83,11 +83,20 @@ def boundary(tensor: torch.Tensor) -> np.ndarray:
         tensor = tensor.reshape(1)
     if tensor.dtype == torch.bfloat16:
         return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16).copy()
+    if tensor.dtype == torch.float8_e5m2:
+        return tensor.view(torch.uint8).numpy().view(ml_dtypes.float8_e5m2).copy()
     if tensor.dtype == torch.int64:
         tensor = tensor.int()
     if tensor.dtype == torch.bool:
         tensor = tensor.to(torch.uint8)
     return tensor.numpy().copy()
+
+
+def make_graph(model: torch.nn.Module, *inputs: torch.Tensor) -> str:
+    """The module's graph as the reference worker writes it."""
+    return reference_graph.write(
+        reference_graph.export(model, tuple(inputs)), input_names(model, len(inputs))
+    ).text
 
 
 def make_task(model: torch.nn.Module, *inputs: torch.Tensor) -> Task:

@@ -15,14 +15,15 @@ left out.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.export.graph_signature import InputKind, OutputKind
+from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
-from nkiagent_worker.reference.task import identifier
+from nkiagent_worker.reference import decompositions
+from nkiagent_worker.reference.task import identifier, kept_state, plain_tensors
 from nkiagent_worker.reference.tensors import dtype_name
 
 # Keyword arguments without a meaning for a kernel.
@@ -34,10 +35,6 @@ _ALIASES = {
     "aten.alias.default",
     "aten.lift_fresh.default",
 }
-
-
-# Composites that stay one node: unrolled, a recurrent network is some thirty nodes for each step and layer.
-_KEPT = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 
 
 class Unsupported(Exception):
@@ -62,28 +59,45 @@ class Graph:
     lifted: list[Lifted]
 
 
-def _decompositions() -> dict[torch._ops.OperatorBase, Callable]:
-    table = torch.export.default_decompositions()
-    for name in _KEPT:
-        table.pop(getattr(torch.ops.aten, name).input, None)
-    return table
-
-
 def export(model: torch.nn.Module, inputs: tuple[Any, ...]) -> torch.export.ExportedProgram:
     """The module as a graph of core ATen. Raises Unsupported."""
+    with kept_state(model):
+        try:
+            return _export(model, inputs)
+        except Unsupported:
+            if not any(plain_tensors(module) for module in model.modules()):
+                raise
+    # A plain attribute that forward assigns is a memory; registered as a buffer it may be.
+    for module in model.modules():
+        for name, tensor in plain_tensors(module).items():
+            delattr(module, name)
+            module.register_buffer(name, tensor, persistent=False)
+    with kept_state(model):
+        return _export(model, inputs)
+
+
+def _export(model: torch.nn.Module, inputs: tuple[Any, ...]) -> torch.export.ExportedProgram:
     try:
         with torch.no_grad():
-            return torch.export.export(model, inputs, strict=False).run_decompositions(_decompositions())
+            program = torch.export.export(model, inputs, strict=False)
+            return program.run_decompositions(decompositions.table())
     except MemoryError:
         raise
     except BaseException as error:
         summary = (str(error).strip().splitlines() or [""])[0][:300]
+        if isinstance(error, GuardOnDataDependentSymNode):
+            raise Unsupported(
+                f"what forward does, or the shape of what it computes, depends on the data: {summary}"
+            ) from error
         raise Unsupported(f"torch.export fails: {type(error).__name__}: {summary}") from error
 
 
 def _type(value: Any) -> str:
     if isinstance(value, torch.Tensor):
-        return f"{dtype_name(value.dtype)}[{', '.join(str(int(extent)) for extent in value.shape)}]"
+        for extent in value.shape:
+            if not isinstance(extent, int):
+                raise Unsupported("its shape depends on the data")
+        return f"{dtype_name(value.dtype)}[{', '.join(str(extent) for extent in value.shape)}]"
     if isinstance(value, (tuple, list)):
         return f"({', '.join(_type(item) for item in value)})"
     if value is None:
@@ -122,6 +136,8 @@ class _Writer:
         results = []
         for spec in self._program.graph_signature.output_specs:
             if spec.kind == OutputKind.USER_OUTPUT:
+                if isinstance(spec.arg, ConstantArgument) and spec.arg.value is None:
+                    continue
                 if not hasattr(spec.arg, "name") or spec.arg.name is None:
                     raise Unsupported("the module returns a constant")
                 results.append(self._by_name(spec.arg.name))
@@ -161,7 +177,11 @@ class _Writer:
             elif spec.kind in (InputKind.BUFFER, InputKind.CONSTANT_TENSOR):
                 keyword, role, tensor = "buffer", "buffer", self._program.constants[target]
             else:
-                raise Unsupported(f"the graph takes an input of kind {spec.kind.name}")
+                raise Unsupported(
+                    "the graph has operations with effects, such as a check of their own result"
+                    if spec.kind == InputKind.TOKEN
+                    else f"the graph takes an input of kind {spec.kind.name}"
+                )
             if spec.kind == InputKind.CONSTANT_TENSOR and tensor.dim() == 0:
                 name = self._fresh(f"c{constants}")
                 constants += 1
@@ -205,7 +225,11 @@ class _Writer:
         arguments += [f"{k}={self._argument(v)}" for k, v in node.kwargs.items() if k not in _PLACEMENT]
         name = self._fresh(node.name)
         self._text[node] = f"%{name}"
-        self._lines.append(f"%{name}: {_type(node.meta.get('val'))} = {target}({', '.join(arguments)})")
+        try:
+            kind = _type(node.meta.get("val"))
+        except Unsupported as reason:
+            raise Unsupported(f"node %{name} ({target}): {reason}") from None
+        self._lines.append(f"%{name}: {kind} = {target}({', '.join(arguments)})")
 
 
 def write(program: torch.export.ExportedProgram, names: list[str]) -> Graph:

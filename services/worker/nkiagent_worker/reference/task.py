@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import linecache
 import random
@@ -9,7 +10,7 @@ import re
 import sys
 import traceback
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -144,6 +145,29 @@ class Task:
         return list(inputs)
 
 
+def plain_tensors(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Tensors that are attributes of a module without being registered as its parameters or buffers."""
+    return {name: value for name, value in vars(module).items() if isinstance(value, torch.Tensor)}
+
+
+@contextlib.contextmanager
+def kept_state(model: torch.nn.Module) -> Iterator[None]:
+    """Puts buffers and plain tensors back afterwards: every run of a module with a memory starts alike."""
+    saved = [
+        (owner, name, tensor.clone())
+        for module in model.modules()
+        for owner in (module._buffers, vars(module))
+        for name, tensor in owner.items()
+        if isinstance(tensor, torch.Tensor)
+    ]
+    try:
+        yield
+    finally:
+        # Replaced, not overwritten: what forward returned may be the very tensor.
+        for owner, name, tensor in saved:
+            owner[name] = tensor
+
+
 def input_names(model: torch.nn.Module, count: int) -> list[str]:
     """Names of the parameters of `forward` that `count` positional inputs bind to."""
     names: list[str] = []
@@ -169,21 +193,31 @@ def identifier(name: str) -> str:
 
 
 def forward(model: torch.nn.Module, inputs: list[Any]) -> dict[str, torch.Tensor]:
-    """Runs `forward` and returns its outputs by name, in order."""
-    with torch.no_grad():
+    """Runs `forward` and returns its outputs by name, in order. What it changes in the module is undone."""
+    with torch.no_grad(), kept_state(model):
         result = guarded("FORWARD_RAISES", "forward raised", lambda: model(*inputs))
-    if isinstance(result, torch.Tensor):
-        return {"output": result}
-    items: list[tuple[str, Any]]
-    if isinstance(result, dict):
-        items = [(identifier(str(key)), value) for key, value in result.items()]
-    elif isinstance(result, (tuple, list)):
-        items = [(f"output_{position}", value) for position, value in enumerate(result)]
-    else:
-        raise Problem("BAD_OUTPUTS", f"forward returned {type(result).__name__}, not a tensor")
-    for name, value in items:
-        if not isinstance(value, torch.Tensor):
-            raise Problem("BAD_OUTPUTS", f"forward's {name} is a {type(value).__name__}, not a tensor")
-    if not items or len(dict(items)) != len(items):
+    if result is None:
+        raise Problem("BAD_OUTPUTS", "forward returned NoneType, not a tensor")
+    items = _flattened("output", result)
+    names = [name for name, _ in items]
+    if not items or len(set(names)) != len(names):
         raise Problem("BAD_OUTPUTS", "forward returned no tensors, or two of the same name")
     return dict(items)
+
+
+def _flattened(name: str, value: Any) -> list[tuple[str, torch.Tensor]]:
+    """The tensors of a nested result in order, None left out. Names tell the way: output_1_0, or keys."""
+    if value is None:
+        return []
+    if isinstance(value, torch.Tensor):
+        return [(name, value)]
+    items: list[tuple[str, Any]]
+    if isinstance(value, dict):
+        prefix = "" if name == "output" else f"{name}_"
+        items = [(prefix + identifier(str(key)), entry) for key, entry in value.items()]
+    elif isinstance(value, (tuple, list)):
+        items = [(f"{name}_{position}", entry) for position, entry in enumerate(value)]
+    else:
+        what = "forward returned" if name == "output" else f"forward's {name} is"
+        raise Problem("BAD_OUTPUTS", f"{what} {type(value).__name__}, not a tensor")
+    return [leaf for key, entry in items for leaf in _flattened(key, entry)]
