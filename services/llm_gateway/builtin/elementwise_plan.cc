@@ -79,6 +79,13 @@ class Coster {
       *computed += kTurnNs + static_cast<double>(columns_);
       return kDmaIssueNs + Transfer(static_cast<double>(columns_), static_cast<double>(partitions_) * bytes);
     }
+    const bool apart = !access.is_store && choice_.free >= 0 && access.strides[choice_.free] > 1;
+    if (apart) as_planned.iteration = choice_.it;
+    if (apart && choice_.tile_axes.empty() &&
+        IsSpaced(as_planned, access, program_.values[access.value].dims)) {
+      return kDmaIssueNs + Transfer(static_cast<double>(partitions_),
+                                    static_cast<double>(SpacedRun(as_planned, access)) * bytes);
+    }
     // Loads come in the order in which they lie, whatever the tile's; stores go in the tile's.
     std::vector<int> axes = choice_.tile_axes;
     if (choice_.free >= 0) axes.push_back(choice_.free);

@@ -111,6 +111,13 @@ absl::StatusOr<KernelPlan> MakePlan(const Graph& graph, const Assumptions& assum
 // turned on chip.
 bool IsTurned(const StagePlan& plan, const Access& access, DType dtype);
 
+// Whether a load of the stage would pick single elements, a few apart, along the free axis, and can bring
+// whole runs of a tensor of shape `dims` instead, of which instructions read every so many.
+bool IsSpaced(const StagePlan& plan, const Access& access, const Dims& dims);
+
+// Elements of one such run.
+int64_t SpacedRun(const StagePlan& plan, const Access& access);
+
 // Columns of one such square.
 int64_t TurnedBlock(const StagePlan& plan);
 

@@ -301,19 +301,25 @@ Tile StageEmitter::Load(const Access& access) {
   if (IsTurned(stage_, access, program().values[access.value].dtype)) return LoadTurned(access);
   const Value& value = program().values[access.value];
   const bool reversed = IsReversed(access);
+  const bool spaced = IsSpaced(stage_, access, value.dims);
   const Subscripted source =
       reversed ? SubscriptReversed(access)
+      : spaced ? SubscriptSpaced(access)
                : Subscript(access.value, access.offset, access.strides, stage_.iteration.dims, axes_);
   auto& cache = source.depends_on_loop ? loads_ : hoisted_loads_;
   // A tile that is used in both orders is loaded once.
   const auto in_order = [&](Tile tile) {
     if (reversed) tile.name = absl::StrCat(tile.name, "[", names_.i_p, ", ", ReversedColumns(), "]");
-    tile.indexed = reversed;
+    if (spaced) {
+      tile.name = absl::StrCat(tile.name, "[", names_.i_p, ", ", access.strides[stage_.free.axis], " * ",
+                               names_.i_f, "]");
+    }
+    tile.indexed = reversed || spaced;
     return tile;
   };
   const auto found = cache.find(source.text);
   if (found != cache.end()) return in_order(found->second);
-  const std::string mask = reversed ? source.mask : Mask(source.has_partition, source.has_free);
+  const std::string mask = reversed || spaced ? source.mask : Mask(source.has_partition, source.has_free);
   PythonWriter& out = source.depends_on_loop ? body_ : hoisted_;
   const bool widen = !source.has_partition && stage_.partition.tile > 1;
   Tile tile{names_.names.Unique(absl::StrCat(names_.hbm[access.value], widen ? "_row" : "_tile")),

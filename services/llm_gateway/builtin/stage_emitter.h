@@ -155,6 +155,8 @@ class StageEmitter {
   // The tile's index along a reversed free axis.
   std::string ReversedColumns() const;
   Subscripted SubscriptReversed(const Access& access);
+  // spaced_access.cc: loads of every so many elements.
+  Subscripted SubscriptSpaced(const Access& access);
   // turned_access.cc: accesses whose elements are neighbours along the partition axis.
   Tile LoadTurned(const Access& access);
   void StoreTurned(const Access& access, const Tile& tile);

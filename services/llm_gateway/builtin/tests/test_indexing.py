@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import harness
@@ -47,6 +48,27 @@ KNOWN = {
 @pytest.mark.parametrize("name", KNOWN)
 def test_known_indices(writer: harness.Writer, name: str) -> None:
     check(writer, Apply(KNOWN[name]), torch.randn(2, 6, 9, 10))
+
+
+SPACED = {
+    "every_other": (lambda x: x[:, 1::3, 1::2].contiguous(), (3, 40, 150)),
+    "pairs": (lambda x: x[..., ::2] * x[..., 1::2] + 1, (40, 60)),
+    "ragged_chunks": (lambda x: x[:, 2::3].exp(), (130, 12289)),
+    "short_floats": (lambda x: x[..., ::4] + x[..., 3::4], (2, 30, 64)),
+    "summed": (lambda x: x[:, ::2].sum(-1), (140, 301)),
+    "one_row": (lambda x: x[1::2] * 2, (301,)),
+    "along_both": (lambda x: x[::2, ::5].transpose(0, 1).contiguous(), (60, 100)),
+    "far_apart": (lambda x: x[:, ::9].abs(), (20, 300)),
+}
+
+
+@pytest.mark.parametrize("name", SPACED)
+def test_every_so_many_elements(writer: harness.Writer, name: str) -> None:
+    function, shape = SPACED[name]
+    x = torch.randn(*shape, dtype=torch.bfloat16 if name == "short_floats" else torch.float32)
+    session = check(writer, Apply(function), x)
+    if name != "far_apart":
+        assert re.search(r"_tile\[i_p, \d \* i_f\]", session.sources[0])
 
 
 class Tokens(nn.Module):
