@@ -363,6 +363,22 @@ Tensor Builder::Slice(const Tensor& x, int axis, int64_t start, int64_t step, in
   return result;
 }
 
+Tensor Builder::CopiedFrom(const Tensor& x) const {
+  if (x.immediate.has_value() || !IsContiguous(x.view)) return x;
+  const Op* writer = nullptr;
+  for (const Op& op : program_.ops) {
+    if (op.result != x.value) continue;
+    if (writer != nullptr) return x;
+    writer = &op;
+  }
+  const bool whole = writer != nullptr && writer->fn == Fn::kCopy && writer->dtype == x.dtype &&
+                     IsContiguous(writer->destination) &&
+                     ElementCount(writer->dims) == ElementCount(x.view.dims);
+  return whole && !writer->operands[0].immediate.has_value() && writer->operands[0].dtype == x.dtype
+             ? writer->operands[0]
+             : x;
+}
+
 Tensor Builder::DropAxis(const Tensor& x, int axis) {
   Tensor result = x;
   result.view.dims.erase(result.view.dims.begin() + axis);

@@ -79,6 +79,8 @@ class Builder {
   Tensor Permute(const Tensor& x, const std::vector<int>& order);
   // Elements start, start+step, … of `axis`, `count` of them.
   Tensor Slice(const Tensor& x, int axis, int64_t start, int64_t step, int64_t count);
+  // What was copied where `x` is the whole of such a copy; else `x`.
+  Tensor CopiedFrom(const Tensor& x) const;
   Tensor DropAxis(const Tensor& x, int axis);  // of size 1
   Tensor InsertAxis(const Tensor& x, int axis);
   // Pieces without elements are left out.

@@ -45,6 +45,8 @@ KernelNames MakeNames(const KernelPlan& plan) {
                                                                          {&names.i_pf, "i_pf"},
                                                                          {&names.row, "r"},
                                                                          {&names.square, "q"},
+                                                                         {&names.piece, "j"},
+                                                                         {&names.inner_piece, "j"},
                                                                          {&names.chunk, "c"},
                                                                          {&names.k, "k"}}) {
     *field = names.names.Unique(text);

@@ -1,4 +1,5 @@
 // Softmax and the norms that the graph keeps as one node.
+#include <algorithm>
 #include <vector>
 
 #include "absl/strings/string_view.h"
@@ -134,13 +135,26 @@ void LowerBatchNormWithoutStats(NodeLowering& n) {
     b.Fail("a batch norm without statistics needs a channel axis and training mode");
     return;
   }
-  std::vector<bool> reduced(rank, true);
-  reduced[1] = false;
-  const Moments moments = MomentsOf(n, x, reduced, n.NumberOr(5, "eps", 1e-5));
   const bool has_weight = n.Has(1, "weight"), has_bias = n.Has(2, "bias");
-  const Tensor weight = has_weight ? AlongAxis(b, n.TensorAt(1, "weight"), 1, rank) : x;
-  const Tensor bias = has_bias ? AlongAxis(b, n.TensorAt(2, "bias"), 1, rank) : x;
-  n.YieldTuple({Normalised(n, x, moments, has_weight ? &weight : nullptr, has_bias ? &bias : nullptr)});
+  Tensor weight = has_weight ? b.CopiedFrom(n.TensorAt(1, "weight")) : x;
+  Tensor bias = has_bias ? b.CopiedFrom(n.TensorAt(2, "bias")) : x;
+  // Weights of instances are those of the channels, repeated: then the two are axes of their own.
+  Dims channels = {x.view.dims[1]};
+  if (has_weight && (!has_bias || bias.view.dims == weight.view.dims)) channels = weight.view.dims;
+  const size_t axes = channels.size();
+  Dims dims = {x.view.dims[0]}, vector(rank - 1 + axes, 1);
+  dims.insert(dims.end(), channels.begin(), channels.end());
+  dims.insert(dims.end(), x.view.dims.begin() + 2, x.view.dims.end());
+  std::copy(channels.begin(), channels.end(), vector.begin() + 1);
+  std::vector<bool> reduced(dims.size(), true);
+  std::fill_n(reduced.begin() + 1, axes, false);
+  const Tensor split = b.ReshapeTo(x, dims);
+  if (b.failed()) return;
+  const Moments moments = MomentsOf(n, split, reduced, n.NumberOr(5, "eps", 1e-5));
+  if (has_weight) weight = b.ReshapeTo(weight, vector);
+  if (has_bias) bias = b.ReshapeTo(bias, vector);
+  const Tensor y = Normalised(n, split, moments, has_weight ? &weight : nullptr, has_bias ? &bias : nullptr);
+  n.YieldTuple({b.ReshapeTo(y, x.view.dims)});
 }
 
 }  // namespace

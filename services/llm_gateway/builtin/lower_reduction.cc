@@ -1,6 +1,8 @@
 // Sums, means, extremes, products, variances and norms over any axes.
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
+#include <limits>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -32,6 +34,21 @@ double Cycles(int64_t rows, int64_t length) {
 // What passing partial results through memory costs beside their reduction: two transfers of 2 us.
 constexpr double kHandOverCycles = 4000;
 
+// Whether the stage itself will spread rows over the partitions: it can where neighbours in memory are
+// reduced together.
+bool SpreadsInStage(Fn fn, const Tensor& x, const std::vector<bool>& reduced, DType dtype) {
+  if (!IsFloat(dtype) || fn == Fn::kProd) return false;
+  int64_t closest = std::numeric_limits<int64_t>::max();
+  bool is_reduced = false;
+  for (size_t i = 0; i < reduced.size(); ++i) {
+    const int64_t stride = std::abs(x.view.strides[i]);
+    if (x.view.dims[i] == 1 || stride == 0 || stride > closest) continue;
+    closest = stride;
+    is_reduced = reduced[i];
+  }
+  return is_reduced;
+}
+
 Cut BestCut(const Dims& dims, const std::vector<bool>& reduced) {
   const int64_t length = Extent(dims, reduced), rows = ElementCount(dims) / length;
   Cut best;
@@ -55,7 +72,7 @@ Cut BestCut(const Dims& dims, const std::vector<bool>& reduced) {
 }  // namespace
 
 Tensor SpreadMean(Builder& b, const Tensor& x, const std::vector<bool>& reduced, bool keep, DType dtype) {
-  if (b.failed() || BestCut(x.view.dims, reduced).axis < 0)
+  if (b.failed() || SpreadsInStage(Fn::kMean, x, reduced, dtype) || BestCut(x.view.dims, reduced).axis < 0)
     return b.Reduce(Fn::kMean, x, reduced, keep, dtype);
   const Tensor sum = SpreadReduce(b, Fn::kSum, x, reduced, keep, DType::kFloat32);
   const double count = static_cast<double>(Extent(x.view.dims, reduced));
@@ -131,7 +148,7 @@ Tensor SpreadReduce(Builder& b, Fn fn, Tensor x, std::vector<bool> reduced, bool
   for (size_t i = 0; i < reduced.size(); ++i) {
     if (keep || !reduced[i]) result.push_back(reduced[i] ? 1 : x.view.dims[i]);
   }
-  const Cut cut = BestCut(x.view.dims, reduced);
+  const Cut cut = SpreadsInStage(fn, x, reduced, dtype) ? Cut{} : BestCut(x.view.dims, reduced);
   if (cut.axis >= 0) {
     Dims dims = x.view.dims;
     const auto at = static_cast<ptrdiff_t>(cut.axis);

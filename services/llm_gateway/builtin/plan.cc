@@ -82,6 +82,7 @@ StagePlan PlanStage(const Program& program, const StagedProgram& staged, const S
   }
   if (stage.has_free) {
     TileRows(program, &plan);
+    SpreadRows(program, &plan);
   } else {
     TileElementwise(program, &plan);
   }
@@ -109,7 +110,8 @@ int64_t TurnedBlock(const StagePlan& plan) { return Divisor(plan.free.tile, kMax
 bool IsTurned(const StagePlan& plan, const Access& access, DType dtype) {
   const int p = plan.partition.axis, f = plan.free.axis;
   if (access.on_chip && !access.is_store) return false;
-  if (p < 0 || f < 0 || plan.stage.matmul >= 0 || !plan.assumptions.finite_tiles || !IsFloat(dtype))
+  if (p < 0 || f < 0 || plan.spread.parts > 1 || plan.stage.matmul >= 0 || !plan.assumptions.finite_tiles ||
+      !IsFloat(dtype))
     return false;
   if (access.strides[p] != 1 || std::abs(access.strides[f]) <= 1) return false;
   // Rows beyond the last hold whatever the chip held, which must not be multiplied into the others.

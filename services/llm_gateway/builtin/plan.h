@@ -77,6 +77,13 @@ struct MatmulTiling {
   bool k_ragged() const { return k % k_tile != 0; }
 };
 
+// How rows lie on partitions where each takes several: `rows` of them with `parts` partitions each. Partition
+// p holds a part of row p / parts or, with the parts first, of row p % rows.
+struct RowSpread {
+  int64_t rows = 1, parts = 1;
+  bool parts_first = false;
+};
+
 struct StagePlan {
   Stage stage;
   Iteration iteration;
@@ -86,6 +93,7 @@ struct StagePlan {
   std::vector<int> tile_axes;
   AxisTiling partition;
   AxisTiling free;
+  RowSpread spread;
   MatmulTiling matmul;  // meaningful when stage.matmul >= 0
   WindowTiling window;  // meaningful when stage.windowed
   StageAssumptions assumptions;
@@ -123,6 +131,9 @@ int64_t TurnedBlock(const StagePlan& plan);
 
 // Tiles a stage over windows whose iteration is known. In window_plan.cc.
 void TileWindows(const Program& program, StagePlan* plan);
+
+// Gives each row several partitions where that is faster. In row_spread_plan.cc.
+void SpreadRows(const Program& program, StagePlan* plan);
 
 // Chooses the axes of a stage without reductions. In elementwise_plan.cc.
 void TileElementwise(const Program& program, StagePlan* plan);

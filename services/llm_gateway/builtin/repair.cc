@@ -141,6 +141,7 @@ std::optional<Revision> ReviseForError(const KernelPlan& plan, const KernelText&
 // Whether the stage multiplies with zeros on the belief that nothing becomes of that.
 bool TrustsFinite(const KernelPlan& plan, const StagePlan& stage) {
   if (!stage.assumptions.finite_tiles) return false;
+  if (stage.spread.parts > 1) return true;
   if (stage.stage.windowed) return stage.window.multiplies_with_zeros;
   return std::any_of(
       stage.iteration.accesses.begin(), stage.iteration.accesses.end(),

@@ -85,7 +85,7 @@ TEST(Revise, TakesTheSizeFromLimitAndActual) {
   const std::optional<Revision> revision =
       Revise(kernel.plan, kernel.text, Error("err_sbuf_capacity_exceeded", line, 1000, 8000));
   ASSERT_TRUE(revision.has_value());
-  EXPECT_EQ(revision->assumptions.ForStage(0).max_free, 8192);
+  EXPECT_EQ(revision->assumptions.ForStage(0).max_free, kernel.plan.stages[0].free.tile / 8);
 }
 
 TEST(Revise, MakesDependentLoopsSequential) {

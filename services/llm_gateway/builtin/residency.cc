@@ -59,8 +59,9 @@ class Chooser {
     for (size_t i = 0; i < plan_.stages.size(); ++i) {
       for (Access& access : plan_.stages[i].iteration.accesses) {
         if (!access.is_store || access.value != value) continue;
-        // Selections write an axis that is none of the stage's.
-        writers += IsSelection(plan_.program.ops[access.op].fn) ? 2 : 1;
+        // Selections write an axis that is none of the stage's; of spread rows only one partition is stored.
+        const bool of_row = access.extent == Extent::kRow && plan_.stages[i].spread.parts > 1;
+        writers += of_row || IsSelection(plan_.program.ops[access.op].fn) ? 2 : 1;
         candidate.store = {i, &access};
       }
     }
@@ -125,6 +126,7 @@ class Chooser {
 
   // Whether the stage's tiles find the value where it lies; settles Access::turned.
   bool CanRead(const StagePlan& stage, const Candidate& candidate, Access* read) const {
+    if (!read->pieces.empty()) return false;
     if (read->op != stage.stage.matmul)
       return PlaceIn(candidate.residence, candidate.value, StageSteps(stage, *read)).has_value();
     if (stage.stage.windowed || stage.stage.gathers) return false;

@@ -30,8 +30,12 @@ std::string RowStageEmitter::Headline() const {
     origins.push_back("…");
   }
   const AxisTiling &rows = stage().partition, &columns = stage().free;
-  return absl::StrCat(absl::StrJoin(origins, ", "), ": ", rows.count(), " x ", rows.tile, " rows, ",
-                      columns.count(), " x ", columns.tile, " columns");
+  const RowSpread& spread = stage().spread;
+  const std::string lanes = spread.parts == 1
+                                ? absl::StrCat(rows.count(), " x ", rows.tile, " rows, ")
+                                : absl::StrCat(spread.rows, " rows on ", spread.parts, " partitions each, ");
+  return absl::StrCat(absl::StrJoin(origins, ", "), ": ", lanes, columns.count(), " x ", columns.tile,
+                      " columns");
 }
 
 bool RowStageEmitter::IsRowOp(size_t position) const {
@@ -52,6 +56,8 @@ void RowStageEmitter::EmitLoops() {
     for (size_t i = 0; i < stage().stage.ops.size(); ++i) {
       if (IsSelection(program().ops[stage().stage.ops[i]].fn)) {
         EmitSelection(i);
+      } else if (stage().spread.parts > 1 && IsReduction(program().ops[stage().stage.ops[i]].fn)) {
+        EmitSpreadReduction(i);
       } else {
         EmitOp(i);
       }
@@ -238,17 +244,17 @@ void RowStageEmitter::Accumulate(size_t position, const Tile& accumulator) {
 }
 
 void RowStageEmitter::Finish(const Op& op, const Tile& accumulator) {
+  if (stage().spread.parts > 1) {
+    Bind(op.result, Together(op, accumulator));
+    return;
+  }
   Tile result = accumulator;
   if (op.fn == Fn::kMean) {
-    int64_t count = 1;
-    for (size_t i = 0; i < stage().iteration.dims.size(); ++i) {
-      if (stage().iteration.free[i]) count *= stage().iteration.dims[i];
-    }
     const std::string dtype =
         op.dtype == DType::kFloat32 ? "" : absl::StrCat(", dtype=", DTypeLiteral(op.dtype));
-    result =
-        Define(BaseName(op), absl::StrCat("nl.multiply(", accumulator.name, ", 1.0 / ", count, dtype, ")"),
-               false, op.dtype);
+    result = Define(BaseName(op),
+                    absl::StrCat("nl.multiply(", accumulator.name, ", 1.0 / ", ReducedCount(op), dtype, ")"),
+                    false, op.dtype);
   } else if (op.dtype != DType::kFloat32 && op.dtype != DType::kBool) {
     result = Define(BaseName(op),
                     absl::StrCat("nl.copy(", accumulator.name, ", dtype=", DTypeLiteral(op.dtype), ")"),

@@ -33,6 +33,14 @@ class RowStageEmitter : public StageEmitter {
   Tile Accumulator(const Op& op, absl::string_view role);
   void Accumulate(size_t position, const Tile& accumulator);
   void Finish(const Op& op, const Tile& accumulator);
+  // row_spread.cc: a reduction by rows that take several partitions each, and what makes one column, the same
+  // on all partitions of a row, of what each partition has found.
+  void EmitSpreadReduction(size_t position);
+  Tile Together(const Op& op, const Tile& found);
+  Tile SumTogether(const Op& op, const Tile& found);
+  Tile ExtremeTogether(const Op& op, const Tile& found);
+  // How many elements make one.
+  static int64_t ReducedCount(const Op& op);
   // The largest few of each row, eight at a time; a tile of them, or of their positions.
   void EmitSelection(size_t position);
 
@@ -47,6 +55,7 @@ class RowStageEmitter : public StageEmitter {
   bool AnyOf(Fn fn, int operand) const;
 
   std::vector<int> pass_of_;
+  std::string same_row_, one_;                // hoisted tiles
   std::map<std::string, Selected> selected_;  // by tile
 };
 

@@ -241,13 +241,17 @@ Dims StageEmitter::TileShape(bool has_free) const {
   return shape;
 }
 
-std::string StageEmitter::Vector(int64_t count, size_t position) {
-  std::string& name = vector_of_[{count, position}];
+std::string StageEmitter::IndexVector(const std::string& definition) {
+  std::string& name = vector_of_[definition];
   if (name.empty()) {
     name = names_.names.Unique("i_t");
-    vectors_.emplace_back(name, Arange(count, position, 2 + stage_.tile_axes.size()));
+    vectors_.emplace_back(name, definition);
   }
   return name;
+}
+
+std::string StageEmitter::Vector(int64_t count, size_t position) {
+  return IndexVector(Arange(count, position, 2 + stage_.tile_axes.size()));
 }
 
 Tile StageEmitter::LoadInOrder(const Access& access) {
@@ -297,6 +301,7 @@ Tile StageEmitter::LoadInOrder(const Access& access) {
 Tile StageEmitter::Load(const Access& access) {
   if (access.is_positions) return LoadPositions(access);
   if (access.on_chip) return ReadOnChip(access);
+  if (!access.pieces.empty()) return LoadInPieces(access);
   if (!stage_.tile_axes.empty()) return LoadInOrder(access);
   if (IsTurned(stage_, access, program().values[access.value].dtype)) return LoadTurned(access);
   const Value& value = program().values[access.value];
@@ -511,6 +516,10 @@ void StageEmitter::EmitStore(size_t position) {
     tile = Define(absl::StrCat(ValueName(access.value), "_cast"),
                   absl::StrCat("nl.copy(", tile.name, ", dtype=", DTypeLiteral(value.dtype), ")"),
                   tile.has_free, StoredDType(value.dtype));
+  }
+  if (stage_.spread.parts > 1 && access.extent == Extent::kRow) {
+    StoreOfSpreadRow(access, tile);
+    return;
   }
   if (IsTurned(stage_, access, value.dtype)) {
     StoreTurned(access, tile);

@@ -40,7 +40,7 @@ struct KernelNames {
   std::string i_np, i_nf;            // matmul: a block of columns on partitions and on the free axis
   // Turned accesses: a block of the free axis on partitions and on the free axis, the rows on the free axis.
   std::string i_bp, i_bf, i_pf;
-  std::string row, chunk, k, square;  // loop variables
+  std::string row, chunk, k, square, piece, inner_piece;  // loop variables
 };
 
 // How one axis of an iteration is indexed at the place that is being written.
@@ -137,6 +137,9 @@ class StageEmitter {
   std::string ColumnMask() const;  // likewise
   // `nl.arange(count)` along axis `position` of a tile; its name.
   std::string Vector(int64_t count, size_t position);
+  // A further index vector; its name.
+  std::string IndexVector(const std::string& definition);
+  PythonWriter& hoisted() { return hoisted_; }
   Tile Load(const Access& access);
 
  private:
@@ -150,6 +153,9 @@ class StageEmitter {
   // The shape of a tile; of one that doesn't vary along its free axes, with these of size 1.
   Dims TileShape(bool has_free) const;
   Tile LoadPositions(const Access& access);
+  // row_spread.cc: accesses that are more than one step along the partitions of spread rows.
+  Tile LoadInPieces(const Access& access);
+  void StoreOfSpreadRow(const Access& access, const Tile& tile);
   // Elements that lie in the order opposite to the tile's are moved as they lie and reversed on chip.
   bool IsReversed(const Access& access) const;
   // The tile's index along a reversed free axis.
@@ -183,7 +189,7 @@ class StageEmitter {
   std::map<std::string, Tile> hoisted_loads_;
   std::map<double, std::string> filled_;                      // hoisted tiles of one number
   std::vector<std::pair<std::string, std::string>> vectors_;  // further index vectors and their definitions
-  std::map<std::pair<int64_t, size_t>, std::string> vector_of_;  // by count and position
+  std::map<std::string, std::string> vector_of_;              // by definition
 };
 
 }  // namespace nkiagent::builtin

@@ -51,6 +51,11 @@ StagedProgram CutIntoStages(const Program& program);
 // stage. Rows don't move along the free axes.
 Dims StridesOverStage(const Stage& stage, Extent extent, const Dims& dims, const Dims& strides);
 
+// A part of the partition axis: `size` indices, `stride` elements apart.
+struct PartitionPiece {
+  int64_t size = 1, stride = 0;
+};
+
 // One read or write of HBM, or of what stays in SBUF between stages, by a stage.
 struct Access {
   int value = -1;
@@ -65,6 +70,8 @@ struct Access {
   // value lies there too. An operand of a matmul is turned on its way if `turned`.
   bool on_chip = false;
   bool turned = false;
+  // Of a stage with spread rows whose partition axis is more than one step for this access: outer, inner.
+  std::vector<PartitionPiece> pieces;
 };
 
 // The stage's axes as loops see them: rows first, then free axes, neighbours merged wherever every access

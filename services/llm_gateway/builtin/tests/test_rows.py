@@ -138,3 +138,44 @@ def test_elements_are_gathered_one_by_one(writer: harness.Writer, axis: int, dty
     x = torch.randn(9, 31, 23).to(dtype)
     index = torch.randint(0, x.shape[axis], (9, 23, 21))
     check(writer, lambda x, index: torch.gather(x, axis, index) * 2, x, index)
+
+
+SPREAD = {
+    "groups": (nn.GroupNorm(3, 12), (2, 12, 9, 10)),
+    "one_group": (nn.GroupNorm(1, 6), (3, 6, 9, 10)),
+    "planes": (nn.LayerNorm([7, 9, 11]), (6, 7, 9, 11)),
+    "instances": (nn.InstanceNorm2d(5, affine=True), (3, 5, 26, 26)),
+    "channels_of_a_batch": (nn.BatchNorm2d(5, track_running_stats=False), (4, 5, 12, 13)),
+    "whole": (Apply(lambda x: x / torch.norm(x) + x.max() - x.min() + x.mean()), (31, 7, 40)),
+    "few_rows": (Apply(lambda x: x.amax((1, 2)) + x.amin((1, 2)) - x.mean((1, 2))), (6, 16, 75)),
+    "few_rows_after_others": (Apply(lambda x: x.amax((0, 2)) - x.sum((0, 2))), (8, 5, 300)),
+    "long_rows": (Apply(lambda x: (x - x.amax(-1, keepdim=True)).exp().sum(-1).log()), (2, 30000)),
+    "a_row_and_its_sum": (Apply(lambda x: x / x.sum((1, 2), keepdim=True).abs()), (4, 45, 60)),
+    "weighted_rows": (Apply(lambda x: (x * x.sum(-1).mean(-1)[:, None, None]).sum((1, 2))), (4, 60, 90)),
+}
+
+
+@pytest.mark.parametrize("name", SPREAD)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_rows_spread_over_partitions(
+    writer: harness.Writer, name: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, shape = SPREAD[name]
+    if dtype != torch.float32:
+        if name in ("long_rows", "weighted_rows", "whole"):
+            pytest.skip("rounds between its steps")
+        monkeypatch.setattr(harness, "TOLERANCE", 3e-2)
+    for tensor in model.parameters():
+        nn.init.normal_(tensor)
+    session = harness.play(writer, harness.make_task(model.to(dtype), torch.rand(*shape).to(dtype)))
+    model.to(torch.float32)
+    assert session.passed, (session.results, session.sources[-1])
+    assert "partitions each" in session.sources[-1]
+
+
+def test_an_infinite_group_leaves_the_others_alone(writer: harness.Writer) -> None:
+    x = torch.rand(4, 6, 9, 10)
+    x[1, 2, 3, 4] = float("inf")
+    task = harness.make_task(Apply(lambda x: x.sum((1, 2, 3)) + x.amax((2, 3)).sum(1)), x)
+    session = harness.play(writer, task)
+    assert session.passed, session.results
