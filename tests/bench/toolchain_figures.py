@@ -174,7 +174,7 @@ def figure(name: str, value: float, unit: str, target: float, *, at_least: bool 
 
 def live_bytes(spec: dict) -> tuple[int, int]:
     """Bytes of all HBM tensors, and of the on-chip tiles alive at the worst point, as declared."""
-    from tests.support.numpy_interpreter import DTYPE
+    from tests.support.numpy_arithmetic import DTYPE
 
     tensors = spec["tensors"]
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import _nki
 import numpy as np
 
-from tests.support.numpy_interpreter import ACT, ALU, BITWISE, DTYPE, IS_INTEGER
+from tests.support.numpy_arithmetic import ACT, ALU, BITWISE, DTYPE, IS_INTEGER
 
 PARTITIONS, FREE = 36, 16
 HBM, SHARED_HBM, SBUF, PSUM = (_nki.BUFFERS[n] for n in ("hbm", "shared_hbm", "sbuf", "psum"))

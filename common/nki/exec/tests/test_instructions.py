@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from common.nki.exec.tests.programs import DTYPE_NUMBER, F32, GENERATORS, Maker, Program, random_program
-from tests.support.numpy_interpreter import DTYPE, IS_INTEGER, Interpreter, round_to
+from tests.support.numpy_arithmetic import DTYPE, IS_INTEGER, round_to
+from tests.support.numpy_interpreter import Interpreter
 
 PROGRAMS = 40
 # Distance that a last bit's difference before rounding may make, relative to the value: one unit of the type.
