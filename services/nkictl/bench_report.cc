@@ -63,6 +63,16 @@ ordered_json LatencyJson(const RunStats& run) {
   return json;
 }
 
+ordered_json VerifySecondsJson(const RunStats& run) {
+  ordered_json json = {{"kernels", run.verify_times.size()}, {"p50", run.VerifySeconds(0.5)},
+                       {"p90", run.VerifySeconds(0.9)},      {"max", run.VerifySeconds(1)},
+                       {"limit", kMaxVerifySeconds},         {"over_limit", ordered_json::array()}};
+  if (!run.verify_times.empty()) json["slowest_task"] = run.verify_times.front().task_id;
+  for (const VerifyTime& time : run.SlowVerifications())
+    json["over_limit"].push_back({{"task", time.task_id}, {"seconds", time.seconds}});
+  return json;
+}
+
 ordered_json RunJson(const RunStats& run) {
   ordered_json json;
   json["suite"] = run.suite;
@@ -117,10 +127,19 @@ ordered_json RunJson(const RunStats& run) {
                              {"p50", Quantile(run.session_times, 0.5)},
                              {"p90", Quantile(run.session_times, 0.9)},
                              {"max", Quantile(run.session_times, 1)}};
+  json["verify_seconds"] = VerifySecondsJson(run);
   json["latency"] = LatencyJson(run);
   json["toolchains"] = run.toolchains;
   json["public_key"] = run.public_key;
   return json;
+}
+
+// Tasks whose right kernels took too long to verify: "none", or each with its time.
+std::string SlowText(const RunStats& run) {
+  std::vector<std::string> slow;
+  for (const VerifyTime& time : run.SlowVerifications())
+    slow.push_back(absl::StrCat(time.task_id, " (", Seconds(time.seconds), ")"));
+  return slow.empty() ? "none" : absl::StrJoin(slow, ", ");
 }
 
 // ---- Markdown
@@ -256,6 +275,21 @@ std::string CostTable(const std::vector<RunStats>& runs) {
                        rows);
 }
 
+std::string VerifyTable(const std::vector<RunStats>& runs) {
+  Rows rows;
+  for (const RunStats& run : runs) {
+    if (run.verify_times.empty()) continue;
+    rows.push_back({run.name, absl::StrCat(run.verify_times.size()), Seconds(run.VerifySeconds(0.5)),
+                    Seconds(run.VerifySeconds(0.9)), Seconds(run.VerifySeconds(1)),
+                    run.verify_times.front().task_id, SlowText(run)});
+  }
+  if (rows.empty()) return "";
+  return absl::StrCat("Verification of the kernels that passed, each from request to verdict:\n\n",
+                      MarkdownTable({"run", "kernels", "p50", "p90", "max", "slowest task",
+                                     absl::StrFormat("over %g s", kMaxVerifySeconds)},
+                                    rows));
+}
+
 std::string LatencyTable(const RunStats& run) {
   Rows rows;
   std::vector<std::string> levels;
@@ -382,7 +416,7 @@ std::string MarkdownText(const Report& report,
                     ComparisonTable(report.comparisons));
   }
   absl::StrAppend(&text, "\n## Turns to success\n\n", TurnsTable(runs), "## Cost and time\n\n",
-                  CostTable(runs));
+                  CostTable(runs), VerifyTable(runs));
   for (const RunStats& run : runs) {
     absl::StrAppend(&text, "## Failures of ", run.name, "\n\n");
     absl::StrAppend(
@@ -409,7 +443,8 @@ std::string CsvText(const std::vector<RunData>& runs) {
   std::string text =
       "run,suite,model,mode,task,level,category,repeat,passed,state,failure_class,failure,turns_used,turn_of_"
       "success,"
-      "wall_seconds,model_seconds,tool_seconds,input_tokens,output_tokens,cost_usd,latency_us,kernel_"
+      "wall_seconds,model_seconds,tool_seconds,verify_seconds,input_tokens,output_tokens,cost_usd,latency_us,"
+      "kernel_"
       "roofline_us,"
       "fused_roofline_us,op_by_op_us,session_id,task_hash,kernel_hash,program_hash,seeds\r\n";
   for (const RunData& data : runs) {
@@ -435,6 +470,7 @@ std::string CsvText(const std::vector<RunData>& runs) {
           absl::StrFormat("%.4f", ToSeconds(r.wall_time())),
           absl::StrFormat("%.4f", ToSeconds(r.model_time())),
           absl::StrFormat("%.4f", ToSeconds(r.tool_time())),
+          r.has_verify_time() ? absl::StrFormat("%.4f", ToSeconds(r.verify_time())) : "",
           absl::StrCat(r.usage().input_tokens()),
           absl::StrCat(r.usage().output_tokens()),
           absl::StrFormat("%.6f", 1e-6 * static_cast<double>(r.usage().cost_micro_usd())),
@@ -466,6 +502,10 @@ std::string RunSummary(const RunData& data) {
     for (const auto& [name, count] : names)
       parts.push_back(name == "-" ? absl::StrCat(count) : absl::StrCat(name, " ", count));
     absl::StrAppend(&text, kind, ": ", absl::StrJoin(parts, ", "), "\n");
+  }
+  if (!stats.SlowVerifications().empty()) {
+    absl::StrAppend(&text, "verification took longer than ", Seconds(kMaxVerifySeconds), ": ",
+                    SlowText(stats), "\n");
   }
   return absl::StrCat(text, stats.sessions, " sessions in ", Seconds(stats.wall_seconds), ", ",
                       Dollars(stats.usage.cost_micro_usd()), "\n");

@@ -41,6 +41,26 @@ TEST(Report, JsonHasTheKeysThatProgramsReadAtItsTop) {
   EXPECT_NEAR(json["usage"]["cost_usd"].get<double>(), 0.004, 1e-12);
 }
 
+TEST(Report, VerificationTimesAreThoseOfRightKernelsAndSlowTasksAreNamed) {
+  // 1, 2, 4 and 5 s; t2 did not pass.
+  const RunData data = MakeRun("a", 5, {true, true, false, true, true});
+  const auto report = MakeReport({data}, false);
+  ASSERT_TRUE(report.ok()) << report.status();
+  const nlohmann::json json = nlohmann::json::parse(JsonText(*report))["verify_seconds"];
+  EXPECT_EQ(json["kernels"], 4);
+  EXPECT_EQ(json["p50"], 3);
+  EXPECT_EQ(json["max"], 5);
+  EXPECT_EQ(json["slowest_task"], "t4");
+  EXPECT_EQ(json["limit"], 3);
+  EXPECT_EQ(json["over_limit"].dump(), R"([{"seconds":5.0,"task":"t4"},{"seconds":4.0,"task":"t3"}])");
+  EXPECT_THAT(MarkdownText(*report, {}), HasSubstr("| 5.00 s | t4 | t4 (5.00 s), t3 (4.00 s) |"));
+  EXPECT_THAT(RunSummary(data),
+              HasSubstr("verification took longer than 3.00 s: t4 (5.00 s), t3 (4.00 s)\n"));
+  const RunData quick = MakeRun("b", 2, {true, true});
+  EXPECT_THAT(MarkdownText(*MakeReport({quick}, false), {}), HasSubstr("| 2.00 s | t1 | none |"));
+  EXPECT_THAT(RunSummary(quick), testing::Not(HasSubstr("longer")));
+}
+
 TEST(Report, RepeatsHaveASpreadAndATaskNeedsMostOfThem) {
   // t0 passes twice of three, t1 once, t2 always.
   const auto report =

@@ -138,14 +138,22 @@ absl::StatusOr<Task> ReadTask(const fs::path& python, const std::string& id) {
   return task;
 }
 
-// Where ID.py lies for a suite whose file is in `folder`; nothing if nowhere.
-std::optional<fs::path> FindTask(const fs::path& folder, const std::string& id) {
+// Where ID.py lies for a suite whose file is in `folder`; nothing if nowhere. INVALID_ARGUMENT: one folder
+// has it in several places.
+absl::StatusOr<std::optional<fs::path>> FindTask(const fs::path& folder, const std::string& id) {
   std::error_code error;
   for (const fs::path& base : {folder / "tasks", folder.parent_path() / "tasks", folder, Root() / "tasks"}) {
+    std::optional<fs::path> found;
     for (const char* level : {"level1", "level2", "level3", ""}) {
       const fs::path path = base / level / absl::StrCat(id, ".py");
-      if (fs::is_regular_file(path, error)) return path;
+      if (!fs::is_regular_file(path, error)) continue;
+      if (found) {
+        return absl::InvalidArgumentError(
+            absl::StrCat("two files could be meant: ", found->string(), " and ", path.string()));
+      }
+      found = path;
     }
+    if (found) return found;
   }
   return std::nullopt;
 }
@@ -188,12 +196,12 @@ absl::StatusOr<Suite> LoadYaml(const fs::path& path) {
   const fs::path folder = fs::absolute(path, error).parent_path();
   std::vector<std::string> missing;
   for (const std::string& id : *ids) {
-    const std::optional<fs::path> python = FindTask(folder, id);
-    if (!python) {
+    const absl::StatusOr<std::optional<fs::path>> python = FindTask(folder, id);
+    if (python.ok() && !python->has_value()) {
       missing.push_back(id);
       continue;
     }
-    absl::StatusOr<Task> task = ReadTask(*python, id);
+    absl::StatusOr<Task> task = python.ok() ? ReadTask(**python, id) : python.status();
     if (!task.ok())
       return absl::Status(task.status().code(),
                           absl::StrCat(path.string(), ": task ", id, ": ", task.status().message()));
@@ -222,8 +230,10 @@ absl::StatusOr<Suite> LoadFolder(const fs::path& folder) {
   for (fs::recursive_directory_iterator it(absolute, error), end; !error && it != end; it.increment(error)) {
     const std::string name = it->path().filename().string();
     // Hidden folders and Python's caches hold no tasks.
-    if (it->is_directory(error) && (name[0] == '.' || name[0] == '_')) it.disable_recursion_pending();
-    if (!it->is_regular_file(error) || it->path().extension() != ".py" || name[0] == '_' || name[0] == '.')
+    // A link that leads nowhere is neither.
+    std::error_code gone;
+    if (it->is_directory(gone) && (name[0] == '.' || name[0] == '_')) it.disable_recursion_pending();
+    if (!it->is_regular_file(gone) || it->path().extension() != ".py" || name[0] == '_' || name[0] == '.')
       continue;
     fs::path id = it->path().lexically_relative(absolute);
     ids.push_back(id.replace_extension("").string());

@@ -76,6 +76,9 @@ TEST_F(SuiteTest, AFolderOfPlainFilesIsASuite) {
   Write("kb/__init__.py", "a");
   Write("kb/__pycache__/z.py", "a");
   Write("kb/README.md", "a");
+  // An editor's lock, and a link that leads nowhere.
+  std::filesystem::create_symlink("someone@somewhere:1", folder_ + "/kb/.#top.py");
+  std::filesystem::create_symlink("gone.py", folder_ + "/kb/link.py");
   const absl::StatusOr<Suite> suite = LoadSuite(folder_ + "/kb", {});
   EXPECT_THAT(Ids(suite), ElementsAre("level2/9_y", "level2/10_x", "top"));
   EXPECT_EQ(suite->name, "kb");
@@ -106,6 +109,9 @@ TEST_F(SuiteTest, WhatIsWrongIsNamed) {
   EXPECT_THAT(Refusal("just text\n"), HasSubstr("not a suite"));
   EXPECT_EQ(LoadSuite(folder_ + "/none.yaml", {}).status().code(), absl::StatusCode::kNotFound);
   EXPECT_THAT(std::string(LoadSuite("no-such-suite", {}).status().message()), HasSubstr("no suite is named"));
+  Write("tasks/level2/gelu.py", "class Model: pass");
+  EXPECT_THAT(Refusal("tasks: [gelu]\n"), AllOf(HasSubstr("task gelu: two files could be meant"),
+                                                HasSubstr("level1/gelu.py"), HasSubstr("level2/gelu.py")));
   std::filesystem::create_directories(folder_ + "/empty");
   EXPECT_EQ(LoadSuite(folder_ + "/empty", {}).status().code(), absl::StatusCode::kNotFound);
 }

@@ -10,6 +10,7 @@
 #include <random>
 #include <thread>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "services/nkictl/bench.h"
@@ -192,7 +193,7 @@ int BenchVerify(const Environment& environment, const BenchVerifyFlags& flags) {
       LoadRuns(environment, {flags.run}, /*with_kernels=*/true, /*check=*/false);
   if (!runs.ok()) return Fail(environment, runs.status());
   const RunData& data = runs->front();
-  const std::vector<std::string> tampered = CheckRun(data, flags.public_key);
+  const std::vector<std::string> tampered = CheckRun(data, absl::AsciiStrToLower(flags.public_key));
   Outcome outcome;
   if (!flags.signatures_only && tampered.empty()) {
     // Services of its own: who verifies judges with the toolchain that is here, in a folder that is gone
@@ -209,6 +210,14 @@ int BenchVerify(const Environment& environment, const BenchVerifyFlags& flags) {
     if (environment.interrupt->requested()) return Fail(environment, absl::CancelledError("interrupted"));
   }
   const bool good = tampered.empty() && outcome.findings.empty();
+  if (data.run.state() != orchestrator::v1::RUN_STATE_FINISHED) {
+    outcome.notes.insert(
+        outcome.notes.begin(),
+        absl::StrCat("the run is ", EnumText(orchestrator::v1::RunState_Name(data.run.state()), "RUN_STATE_"),
+                     ", ", data.rows.size(), " of ",
+                     std::max(1, data.run.spec().repeats()) * data.run.spec().tasks_size(),
+                     " rows: what is missing can't be told from what was taken away"));
+  }
   if (environment.json) {
     const nlohmann::json document = {{"run", data.run.spec().name()},
                                      {"run_id", data.run.id()},
@@ -222,8 +231,9 @@ int BenchVerify(const Environment& environment, const BenchVerifyFlags& flags) {
     printf("%s\n", document.dump(2, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
     return good ? kExitPass : kExitFail;
   }
-  printf("run %s (%s), %zu rows, public key %s\n", data.run.spec().name().c_str(), data.run.id().c_str(),
-         data.rows.size(), data.run.public_key().c_str());
+  printf("run %s (%s), %zu rows, public key %s%s\n", data.run.spec().name().c_str(), data.run.id().c_str(),
+         data.rows.size(), data.run.public_key().c_str(),
+         flags.public_key.empty() ? " (its own: --public-key says which to trust)" : "");
   for (const std::string& finding : tampered) printf("TAMPERED  %s\n", finding.c_str());
   for (const std::string& finding : outcome.findings) printf("DIFFERS   %s\n", finding.c_str());
   for (const std::string& note : outcome.notes) printf("note      %s\n", note.c_str());
@@ -245,8 +255,14 @@ void AddBenchVerify(CLI::App* bench, Verb* verb) {
   verify->add_option("--sample", flags->sample, "Repeat only so many rows, chosen at random")
       ->check(CLI::Range(0, 1000000));
   verify->add_option("--sample-seed", flags->seed, "Seed of that choice");
-  verify->add_option("--public-key", flags->public_key,
-                     "The key to trust, 64 hex digits; the run's own by default");
+  verify
+      ->add_option("--public-key", flags->public_key,
+                   "The key to trust, 64 hex digits; the run's own by default")
+      ->check([](const std::string& key) {
+        const bool hex =
+            key.size() == 64 && key.find_first_not_of("0123456789abcdefABCDEF") == std::string::npos;
+        return std::string(hex ? "" : "a public key has 64 hex digits");
+      });
   verify->add_flag("--signatures-only", flags->signatures_only, "Repeat nothing");
   verify->add_option("--jobs", flags->jobs, "Rows at once; 0: as many as cores")->check(CLI::Range(0, 64));
   verify->callback([=] { *verb = [=](const Environment& e) { return BenchVerify(e, *flags); }; });

@@ -30,6 +30,8 @@ namespace fs = std::filesystem;
 constexpr absl::Duration kPoll = absl::Milliseconds(5);
 // What is quoted of a log.
 constexpr size_t kLogTailBytes = 2000;
+// Logs of one folder go on in the same files; each start begins with this.
+constexpr char kLogStart[] = "---- started by nkictl\n";
 
 // Folder of each binary inside the build tree's services/ folder.
 const char* BuildFolder(Service service) {
@@ -164,6 +166,9 @@ absl::Status LocalCluster::Launch(Service service) {
   const int log = open(log_path(service).c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
   if (log < 0)
     return absl::UnavailableError(absl::StrCat("can't write ", log_path(service), ": ", strerror(errno)));
+  if (write(log, kLogStart, strlen(kLogStart)) < 0) {
+    // A full disk: the service will say so.
+  }
   std::vector<char*> argv = {process.binary.data()};
   for (std::string& argument : process.arguments) argv.push_back(argument.data());
   argv.push_back(nullptr);
@@ -231,7 +236,9 @@ std::string LocalCluster::log_path(Service service) const {
 }
 
 std::string LocalCluster::LogTail(Service service) const {
-  const std::string log = ReadFile(log_path(service));
+  std::string log = ReadFile(log_path(service));
+  if (const size_t start = log.rfind(kLogStart); start != std::string::npos)
+    log.erase(0, start + strlen(kLogStart));
   return log.size() <= kLogTailBytes ? log : log.substr(log.size() - kLogTailBytes);
 }
 

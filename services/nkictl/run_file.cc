@@ -60,9 +60,8 @@ class Checker {
     }
     CheckManifest();
     for (const RunRowData& row : data_.rows) CheckRow(row);
-    const int total = std::max(1, data_.run.spec().repeats()) * data_.run.spec().tasks_size();
     if (data_.run.state() == orchestrator::v1::RUN_STATE_FINISHED) {
-      for (int row = 0; row < total; ++row) {
+      for (int row = 0; row < Total(); ++row) {
         if (!seen_.contains(row)) Say(absl::StrCat(data_.RowName(row), ": its row is missing"));
       }
     }
@@ -70,6 +69,7 @@ class Checker {
   }
 
  private:
+  int Total() const { return std::max(1, data_.run.spec().repeats()) * data_.run.spec().tasks_size(); }
   void Say(std::string finding) { findings_.push_back(std::move(finding)); }
 
   void CheckManifest() {
@@ -89,10 +89,13 @@ class Checker {
     same("id", manifest.run_id(), data_.run.id());
     same("name", manifest.run_name(), spec.name());
     same("suite", manifest.suite(), spec.suite());
+    same("version of the suite", manifest.suite_version(), spec.suite_version());
     same("model", manifest.model(), spec.model());
     same("mode", manifest.mode(), spec.mode());
     same("number of repeats", manifest.repeats(), spec.repeats());
     same("number of tasks", manifest.task_ids_size(), spec.tasks_size());
+    same("creation time", Json(manifest.create_time()), Json(data_.run.create_time()));
+    same("set of options", Json(manifest.options()), Json(spec.options()));
     if (manifest.task_ids_size() != spec.tasks_size() ||
         manifest.reference_hashes_size() != spec.tasks_size())
       return;
@@ -115,16 +118,25 @@ class Checker {
       return Say(absl::StrCat(name, ": its record is not one of this version"));
     if (record.run_id() != data_.run.id())
       return Say(absl::StrCat(name, ": it belongs to run ", record.run_id()));
+    if (record.row() >= Total()) return Say(absl::StrCat(name, ": the run has only ", Total(), " rows"));
     if (!seen_.insert(record.row()).second) Say(absl::StrCat(name, ": it is there more than once"));
     const common::v1::Task& task = data_.TaskOf(record.row());
     if (record.task_id() != task.id() ||
         record.reference_hash() != storage::Sha256Hex(task.reference_source()))
       Say(absl::StrCat(name, ": its task is not the one that was recorded"));
+    const auto category = task.labels().find("category");
+    if (record.level() != task.level() || record.weight_seed() != task.weight_seed() ||
+        record.category() != (category == task.labels().end() ? "" : category->second))
+      Say(absl::StrCat(name,
+                       ": the level, category or weight seed of its task is not the one that was recorded"));
     if (record.model() != data_.run.spec().model() || record.mode() != data_.run.spec().mode())
       Say(absl::StrCat(name, ": its model or mode is not the run's"));
-    if (!row.kernel.source().empty() &&
-        record.kernel_hash() != storage::Sha256Hex(orchestrator::KernelKey(row.kernel)))
+    if (row.kernel.source().empty()) {
+      if (data_.with_kernels && !record.kernel_hash().empty())
+        Say(absl::StrCat(name, ": its kernel is missing"));
+    } else if (record.kernel_hash() != storage::Sha256Hex(orchestrator::KernelKey(row.kernel))) {
       Say(absl::StrCat(name, ": its kernel is not the one that was recorded"));
+    }
   }
 
   const RunData& data_;
@@ -156,6 +168,7 @@ absl::StatusOr<RunData> FetchRun(Client& client, const std::string& id_or_name, 
   absl::StatusOr<Run> found = FindRun(client, id_or_name);
   if (!found.ok()) return found.status();
   RunData data;
+  data.with_kernels = with_kernels;
   absl::StatusOr<Run> run = client.GetRun(found->id());
   if (!run.ok()) return run.status();
   data.run = *std::move(run);
@@ -195,7 +208,14 @@ std::string RunFileText(const RunData& data) {
 }
 
 absl::StatusOr<RunData> ParseRunFile(const std::string& text) {
-  const nlohmann::json document = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  nlohmann::json document;
+  try {
+    document = nlohmann::json::parse(text);
+  } catch (const nlohmann::json::parse_error& error) {
+    return absl::InvalidArgumentError(absl::StrCat("not an exported run: no valid JSON from byte ",
+                                                   error.byte, " of ", text.size(),
+                                                   error.byte > text.size() ? ": it is cut off" : ""));
+  }
   if (!document.is_object() || document.value("format", nlohmann::json()) != kFileFormat) {
     return absl::InvalidArgumentError(
         absl::StrCat("not an exported run: a JSON document whose \"format\" is \"", kFileFormat, "\""));

@@ -25,6 +25,7 @@ struct RunData {
   orchestrator::v1::Run run;  // with its tasks
   orchestrator::v1::SignedText manifest;
   std::vector<RunRowData> rows;  // in the order in which they ended
+  bool with_kernels = true;      // false: kernels were not read
 
   // The task of a row, by its place.
   const common::v1::Task& TaskOf(int row) const { return run.spec().tasks(row % run.spec().tasks_size()); }
@@ -48,9 +49,9 @@ absl::StatusOr<RunData> ParseRunFile(const std::string& text);
 absl::StatusOr<RunData> ReadRunFile(const std::string& path);
 
 // What is wrong with a run's signatures and hashes, a sentence each that names the row: a manifest or record
-// that was changed or signed by another key, rows that are missing, doubled or of another run, a kernel or
-// task that is not the one that was recorded. Empty when nothing is. `public_key`: the key to trust; empty
-// means the run's own.
+// that was changed or signed by another key, rows that are missing, doubled or of another run, a kernel that
+// is missing, a kernel or task that is not the one that was recorded. Empty when nothing is. `public_key`:
+// the key to trust; empty means the run's own. Rows can only be missed in a run that has finished.
 std::vector<std::string> CheckRun(const RunData& data, const std::string& public_key);
 
 }  // namespace nkiagent::nkictl

@@ -72,6 +72,23 @@ TEST(RunFile, EveryChangeIsFoundAndNamed) {
               testing::Not(IsEmpty()));
   EXPECT_THAT(After([](nlohmann::json* d) { (*d)["run"]["public_key"] = std::string(64, '0'); }),
               testing::Contains(HasSubstr("manifest was changed")));
+  EXPECT_THAT(After([](nlohmann::json* d) { (*d)["rows"][0].erase("kernel"); }),
+              ElementsAre(AllOf(HasSubstr("row 0 (task t0)"), HasSubstr("kernel is missing"))));
+  EXPECT_THAT(
+      After([](nlohmann::json* d) { std::swap((*d)["rows"][0]["signature"], (*d)["rows"][2]["signature"]); }),
+      testing::IsSupersetOf({HasSubstr("row 0 (task t0): its record was changed"),
+                             HasSubstr("row 2 (task t2): its record was changed")}));
+  EXPECT_THAT(After([](nlohmann::json* d) { (*d)["run"]["spec"]["tasks"][1]["level"] = 3; }),
+              ElementsAre(AllOf(HasSubstr("row 1 (task t1)"), HasSubstr("level"))));
+  EXPECT_THAT(
+      After([](nlohmann::json* d) { (*d)["run"]["spec"]["tasks"][1]["labels"]["category"] = "scan"; }),
+      ElementsAre(AllOf(HasSubstr("row 1 (task t1)"), HasSubstr("category"))));
+  EXPECT_THAT(After([](nlohmann::json* d) { (*d)["run"]["spec"]["options"]["max_turns"] = 99; }),
+              ElementsAre(HasSubstr("the run's set of options")));
+  EXPECT_THAT(After([](nlohmann::json* d) { (*d)["run"]["spec"]["suite_version"] = "9"; }),
+              ElementsAre(HasSubstr("the run's version of the suite")));
+  EXPECT_THAT(After([](nlohmann::json* d) { (*d)["run"]["spec"]["repeats"] = 2; }),
+              testing::Contains(HasSubstr("the run's number of repeats")));
 }
 
 TEST(RunFile, RowsOfAnotherRunAndAnotherKeyAreFound) {
@@ -87,7 +104,13 @@ TEST(RunFile, OtherDocumentsAreRefused) {
                            "{\"format\": \"nkiagent.run-file.v1\", \"run\": {}}", "PK\x03\x04"}) {
     EXPECT_EQ(ParseRunFile(text).status().code(), absl::StatusCode::kInvalidArgument) << text;
   }
-  nlohmann::json document = nlohmann::json::parse(RunFileText(MakeRun("a", 1, {true})));
+  const std::string whole = RunFileText(MakeRun("a", 1, {true}));
+  for (const size_t cut : {size_t{1}, whole.size() / 2, whole.size() - 3}) {
+    EXPECT_THAT(std::string(ParseRunFile(whole.substr(0, cut)).status().message()),
+                HasSubstr("it is cut off"))
+        << cut;
+  }
+  nlohmann::json document = nlohmann::json::parse(whole);
   document["rows"][0].erase("signature");
   EXPECT_THAT(std::string(ParseRunFile(document.dump()).status().message()),
               HasSubstr("entry 0 of \"rows\""));

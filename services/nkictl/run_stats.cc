@@ -62,6 +62,8 @@ void AddRow(const RunRowData& row, const RunData& data, RunStats* stats) {
   AddToolchain("verifier", record.verifier(), &stats->toolchains);
   if (!record.passed()) return AddFailure(record, stats);
   ++stats->success_turns[record.turn_of_success()];
+  if (record.has_verify_time())
+    stats->verify_times.push_back({record.task_id(), ToSeconds(record.verify_time())});
   if (record.latency_us() > 0) {
     stats->latencies.push_back({record.task_id(), LevelName(data.TaskOf(record.row()).level()),
                                 record.latency_us(), record.fused_roofline_us(), record.op_by_op_us()});
@@ -88,6 +90,20 @@ std::pair<double, int> RunStats::OpByOpSpeedup(const std::string& level) const {
   return MeanRatio(latencies, level, &KernelLatency::op_by_op_us);
 }
 
+double RunStats::VerifySeconds(double quantile) const {
+  std::vector<double> seconds;
+  for (const VerifyTime& time : verify_times) seconds.push_back(time.seconds);
+  return Quantile(std::move(seconds), quantile);
+}
+
+std::vector<VerifyTime> RunStats::SlowVerifications() const {
+  std::vector<VerifyTime> slow;
+  for (const VerifyTime& time : verify_times) {
+    if (time.seconds > kMaxVerifySeconds) slow.push_back(time);
+  }
+  return slow;
+}
+
 RunStats StatsOf(const RunData& data) {
   const orchestrator::v1::RunSpec& spec = data.run.spec();
   RunStats stats;
@@ -111,6 +127,8 @@ RunStats StatsOf(const RunData& data) {
     AddRow(row, data, &stats);
     by_task[row.record.task_id()].push_back(&row.record);
   }
+  std::stable_sort(stats.verify_times.begin(), stats.verify_times.end(),
+                   [](const VerifyTime& a, const VerifyTime& b) { return a.seconds > b.seconds; });
   for (const common::v1::Task& task : spec.tasks()) {
     const std::vector<const ResultRecord*>& records = by_task[task.id()];
     const auto solved = std::count_if(records.begin(), records.end(),

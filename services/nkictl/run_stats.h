@@ -31,6 +31,16 @@ struct KernelLatency {
   double op_by_op_us = 0;        // 0: not known
 };
 
+// The longest that the verification of a right kernel may take, by the benchmark's promise for its tasks
+// (docs/benchmark.md).
+inline constexpr double kMaxVerifySeconds = 3;
+
+// What verify-service took for a kernel that it passed.
+struct VerifyTime {
+  std::string task_id;
+  double seconds = 0;
+};
+
 // One task that did not pass in most of its repeats, by one of its sessions.
 struct FailedTask {
   std::string task_id;
@@ -64,6 +74,7 @@ struct RunStats {
   double tool_seconds = 0;
   std::vector<double> session_times;
   std::vector<KernelLatency> latencies;
+  std::vector<VerifyTime> verify_times;  // longest first
   std::vector<FailedTask> failed;
   std::vector<std::string> toolchains;  // each once, compilers then verifiers
   // By task id: its hash, and whether it passed.
@@ -74,6 +85,10 @@ struct RunStats {
   std::pair<double, int> RooflineShare(const std::string& level) const;
   // The same of op-by-op / latency.
   std::pair<double, int> OpByOpSpeedup(const std::string& level) const;
+  // A quantile of the verification times, in seconds; 0 without any.
+  double VerifySeconds(double quantile) const;
+  // Those beyond kMaxVerifySeconds.
+  std::vector<VerifyTime> SlowVerifications() const;
 };
 
 RunStats StatsOf(const RunData& data);

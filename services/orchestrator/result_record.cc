@@ -171,6 +171,7 @@ v1::ResultRecord SessionHistory::Record() const {
     }
     record.set_rigor(verdict.rigor());
     *record.mutable_tolerance() = verdict.tolerance();
+    if (verdict.has_total_time()) *record.mutable_verify_time() = verdict.total_time();
     *record.mutable_verifier() = verdict.toolchain();
   }
   record.set_turns_used(session.turns_used());

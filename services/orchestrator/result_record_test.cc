@@ -34,6 +34,7 @@ v1::SessionEvent Verified(const std::string& kernel, verify::v1::VerdictReason r
   event.mutable_verified()->mutable_verdict()->set_reason(reason);
   event.mutable_verified()->mutable_verdict()->set_passed(reason == verify::v1::VERDICT_REASON_PASSED);
   event.mutable_verified()->mutable_verdict()->add_trials()->set_seed(17);
+  event.mutable_verified()->mutable_verdict()->mutable_total_time()->set_seconds(2);
   return event;
 }
 
@@ -93,6 +94,7 @@ TEST(ResultRecord, NamesTheKernelThatWasJudgedAndItsSeeds) {
   EXPECT_EQ(record.kernel_hash(), storage::Sha256Hex(KernelKey(Kernel("k"))));
   ASSERT_EQ(record.seeds_size(), 1);
   EXPECT_EQ(record.seeds(0), 17u);
+  EXPECT_EQ(record.verify_time().seconds(), 2);
   EXPECT_EQ(record.verdict(), verify::v1::VERDICT_REASON_MISMATCH);
 }
 

@@ -70,6 +70,8 @@ absl::StatusOr<sandbox::WarmParentOptions> PythonRole(const std::string& role,
                         // Who and where they are, for libraries that ask: the jail has no /etc/passwd.
                         "HOME=/tmp", "USER=nobody", "PATH=/usr/bin:/bin"};
   parent.minimum_level = *level;
+  // The import of torch takes seconds, and minutes on a machine that is very busy.
+  parent.start_timeout = absl::Seconds(170);
   parent.max_children = static_cast<uint32_t>(options.max_workers);
   parent.max_waiting = static_cast<uint32_t>(options.max_queued);
   parent.ready_children = static_cast<uint32_t>(options.ready_workers);
