@@ -12,11 +12,16 @@ namespace nkiagent::builtin {
 namespace {
 
 constexpr size_t kQueries = 0, kKeys = 1, kValues = 2;
-// Loops over more tiles of queries than this aren't unrolled.
-constexpr int64_t kMostUnrolled = 64;
+// Loops over tiles of queries, and sections within, are unrolled up to this many.
+constexpr int64_t kMostUnrolled = 1024;
 // A partition holds 176 KiB; a row of scores and what is made of it may take about a third.
 constexpr int64_t kRowBytes = 64 * 1024;
+// Beside keys and values that take most of it, less.
+constexpr int64_t kShortRowBytes = 24 * 1024;
 constexpr int64_t kSmallestSection = 512;
+// What keys and values may take: as a whole, and of one section while the next is on its way.
+constexpr int64_t kKeyBytes = 128 * 1024;
+constexpr int64_t kSectionKeyBytes = 32 * 1024;
 // Stands for -inf where a difference of two must not be NaN.
 constexpr char kLowest[] = "-3.0e38";
 constexpr char kHighest[] = "3.0e38";
@@ -78,14 +83,20 @@ void AttentionStageEmitter::ChooseTiles() {
     }
   }
   reach_ = reach.value_or(0);
-  unrolled_ = reach.has_value() && rows_.count() > 1 && rows_.count() <= kMostUnrolled &&
-              rows_.tile + reach_ < a_.columns;
-
   int64_t each = DTypeBytes(op_.operands[kValues].dtype) + 4;
   for (const Attention::Step& step : a_.steps)
     each += step.kept.empty() ? 4 + (step.operand >= 0 ? 4 : 0) : 0;
-  int64_t limit = std::max(kRowBytes / each, kSmallestSection);
+  // A column of keys and its share of a row of values.
+  const int64_t key_bytes =
+      DTypeBytes(dtype) * depth_.count() +
+      (DTypeBytes(op_.operands[kValues].dtype) * a_.width + columns_.tile - 1) / columns_.tile;
+  resident_ = stage().assumptions.resident_moving && key_bytes * a_.columns <= kKeyBytes;
+  const int64_t row_bytes = resident_ && 2 * key_bytes * a_.columns > kKeyBytes ? kShortRowBytes : kRowBytes;
+  int64_t limit = std::max(row_bytes / each, kSmallestSection);
   if (stage().assumptions.max_free > 0) limit = std::min(limit, stage().assumptions.max_free);
+  if (!resident_) limit = std::min(limit, std::max(kSectionKeyBytes / key_bytes, kSmallestSection));
+  unrolled_ = reach.has_value() && rows_.count() > 1 && rows_.tile + reach_ < a_.columns &&
+              rows_.count() * ((a_.columns + limit - 1) / limit) <= kMostUnrolled;
   section_ = a_.columns;
   chunk_ = ChooseTile(a_.columns, kMaxMovingFree);
   if (a_.columns > limit) {
@@ -184,10 +195,10 @@ void AttentionStageEmitter::OpenBatch(bool keys) {
 // Keys with their depth on partitions, values with the columns there: all of them, or those of the span.
 void AttentionStageEmitter::EmitKeys() {
   const Operand &keys = op_.operands[kKeys], &values = op_.operands[kValues];
-  const int64_t held = resident() ? a_.columns : std::min(section_, a_.columns);
+  const int64_t held = resident_ ? a_.columns : std::min(section_, a_.columns);
   const int64_t tiles = (held + columns_.tile - 1) / columns_.tile;
   const int64_t width = std::max(tiles * columns_.tile, (held + chunk_ - 1) / chunk_ * chunk_);
-  const std::string first = resident() ? "" : first_, span = resident() ? i_all_ : i_s_;
+  const std::string first = resident_ ? "" : first_, span = resident_ ? i_all_ : i_s_;
   const bool direct = keys.view.strides[keys.view.strides.size() - 2] == 1 && keys.view.strides.back() != 1;
   const std::string d = depth_.count() > 1 ? absl::StrCat(depth_.count(), ", ") : "";
   keys_ = Declare("keys", absl::StrCat("(", depth_.tile, ", ", d, width, ")"),
@@ -206,7 +217,7 @@ void AttentionStageEmitter::EmitKeys() {
     CloseTiles(depth_);
   }
   if (tile_.empty()) tile_ = names().names.Unique("n");
-  const std::string n = OpenColumnTiles(/*all=*/resident());
+  const std::string n = OpenColumnTiles(/*all=*/resident_);
   const std::string column = Plus(first, In(columns_, n, i_n_));
   const std::string mask = columns_.ragged() ? absl::StrCat(column, " < ", a_.columns) : "";
   if (!direct) {
@@ -344,7 +355,7 @@ void AttentionStageEmitter::EmitProductInto(const std::string& sum, const std::s
 void AttentionStageEmitter::EmitScores() {
   const std::string psum = names().names.Unique("scores_psum");
   unscaled_ = !scale_queries_ && a_.scale != 1;
-  in_psum_ = chunk_ >= a_.columns;
+  in_psum_ = one_chunk();
   if (in_psum_) {
     body().Line(absl::StrCat(psum, " = nl.zeros((", rows_.tile, ", ", width_,
                              "), dtype=nl.float32, buffer=nl.psum)"));
@@ -364,7 +375,7 @@ void AttentionStageEmitter::EmitScores() {
     const std::string at = absl::StrCat(c, " * ", chunk_, " + ", i_c_);
     body().Line(absl::StrCat(psum, " = nl.zeros((", rows_.tile, ", ", chunk_,
                              "), dtype=nl.float32, buffer=nl.psum)"));
-    EmitProductInto(psum, Plus(resident() ? first_ : "", at));
+    EmitProductInto(psum, Plus(resident_ ? first_ : "", at));
     body().Line(
         absl::StrCat(row, "[", i_q_, ", ", at, "] = nisa.activation(op=nl.copy, data=", psum, Scale(), ")"));
     CloseLoop();
@@ -530,7 +541,7 @@ void AttentionStageEmitter::EmitWeightedSum() {
   std::string tile;
   if (several) {
     tile = absl::StrCat(
-        sections() && resident() ? absl::StrCat(s_, " * ", section_ / columns_.tile, " + ") : "", n, ", ");
+        sections() && resident_ ? absl::StrCat(s_, " * ", section_ / columns_.tile, " + ") : "", n, ", ");
   }
   body().Line(absl::StrCat(product_, " += nisa.nc_matmul(", turned, ", ", values_, "[", i_n_, ", ", tile,
                            i_w_, "])"));
@@ -603,7 +614,7 @@ void AttentionStageEmitter::EmitLoops() {
   i_all_ = Vector("i_s", a_.columns, false);
 
   OpenBatch(/*keys=*/true);
-  if (resident()) EmitKeys();
+  if (resident_) EmitKeys();
   OpenBatch(/*keys=*/false);
   EmitSharedExtras();
   if (rows_.count() > 1) {
@@ -623,7 +634,7 @@ void AttentionStageEmitter::EmitLoops() {
         Declare("running", Shape({absl::StrCat(rows_.tile), absl::StrCat(a_.width)}), true, DType::kFloat32);
   }
   EmitSpan();
-  if (!resident()) EmitKeys();
+  if (!resident_) EmitKeys();
   EmitScores();
   EmitSoftmax();
   EmitWeightedSum();

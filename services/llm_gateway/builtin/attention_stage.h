@@ -69,7 +69,7 @@ class AttentionStageEmitter : public StageEmitter {
   void EmitMerge();
   void EmitResult();
 
-  bool resident() const { return stage().assumptions.resident_moving; }
+  bool one_chunk() const { return chunk_ >= a_.columns; }
   bool sections() const { return section_ < a_.columns; }
   std::string RowMask() const;
   std::string Scale() const;  // ", scale=…" where the queries don't carry it
@@ -81,6 +81,7 @@ class AttentionStageEmitter : public StageEmitter {
   int64_t section_ = 1;    // columns that are on chip at once
   bool unrolled_ = false;  // a tile of queries sees a known number of keys of its own
   int64_t reach_ = 0;      // of an unrolled loop: row i sees columns up to i + reach
+  bool resident_ = true;   // all keys and values are on chip together
   bool scale_queries_ = true;
   bool guarded_ = false;  // rows may be empty
   std::vector<std::pair<std::string, std::string>> vectors_;

@@ -42,6 +42,21 @@ std::optional<std::vector<AffineForm>> Kept(MaskForm mask, double kept, int64_t 
   return mask.conditions;
 }
 
+// Whether the view has all elements of a row-major tensor once each.
+bool IsPermutation(const StridedView& view) {
+  std::vector<std::pair<int64_t, int64_t>> axes;
+  for (size_t i = 0; i < view.dims.size(); ++i) {
+    if (view.dims[i] > 1) axes.emplace_back(view.strides[i], view.dims[i]);
+  }
+  std::sort(axes.begin(), axes.end());
+  int64_t next = 1;
+  for (const auto& [stride, size] : axes) {
+    if (stride != next) return false;
+    next *= size;
+  }
+  return view.offset == 0;
+}
+
 struct Scores {
   int product = -1;  // the operation that makes them
   std::vector<Attention::Step> steps;
@@ -338,8 +353,9 @@ class Match {
     return false;
   }
 
-  // Reads past operations that only move or scale.
-  void LookThrough(size_t operand, double* scale) {
+  // Reads past operations that only move or scale, and with `widened` past conversions from half precision:
+  // the Tensor engine's products of those are exact as well.
+  void LookThrough(size_t operand, double* scale, bool widened) {
     for (int attempt = 0; attempt < 16; ++attempt) {
       const int writer = SoleWriter(program_, operands_[operand].value);
       if (writer < 0) return;
@@ -348,7 +364,10 @@ class Match {
                           op.operands[1].immediate.has_value() && *op.operands[1].immediate != 0;
       if ((op.fn != Fn::kCopy && !scales) || op.operands[0].immediate.has_value()) return;
       const Operand& source = op.operands[0];
-      if (source.dtype != operands_[operand].dtype || program_.values[source.value].is_positions) return;
+      const bool widens = widened && op.fn == Fn::kCopy && op.dtype == DType::kFloat32 &&
+                          IsFloat(source.dtype) && DTypeBytes(source.dtype) == 2;
+      if (source.dtype != operands_[operand].dtype && !widens) return;
+      if (program_.values[source.value].is_positions) return;
       std::optional<AxisCut> cut;
       std::optional<StridedView> view = Through(operands_[operand].view, op.dims, source.view, &cut);
       if (!view.has_value()) {
@@ -359,8 +378,34 @@ class Match {
       if (scales)
         *scale *= op.fn == Fn::kMultiply ? *op.operands[1].immediate : 1 / *op.operands[1].immediate;
       operands_[operand].value = source.value;
+      operands_[operand].dtype = source.dtype;
       operands_[operand].view = *std::move(view);
     }
+  }
+
+  // Both factors of the first product, which must have one type.
+  void LookThroughFactors(double* scale) {
+    const double scale_before = *scale;
+    const std::vector<Operand> operands = operands_;
+    const StridedView destination = destination_;
+    const Dims batch = batch_;
+    for (const bool widened : {true, false}) {
+      LookThrough(0, scale, widened);
+      LookThrough(1, scale, widened);
+      if (operands_[0].dtype == operands_[1].dtype) return;
+      *scale = scale_before;
+      operands_ = operands;
+      destination_ = destination;
+      batch_ = batch;
+    }
+  }
+
+  // Two factors of a root each leave the last bit wrong.
+  static void SnapToPowerOfTwo(double* scale) {
+    int exponent = 0;
+    const double fraction = std::fabs(std::frexp(*scale, &exponent));
+    const double nearest = fraction < 0.75 ? 0.5 : 1;
+    if (std::fabs(fraction - nearest) < 1e-9) *scale = std::copysign(std::ldexp(nearest, exponent), *scale);
   }
 
   // Leading multiplications by numbers belong to the product.
@@ -378,43 +423,53 @@ class Match {
     attention->steps.erase(attention->steps.begin(), step);
   }
 
-  // A result that is only moved goes where it is moved to.
-  void ForwardResult() {
-    const int value = Last().result;
+  // A result that is only moved or converted goes where it is moved to; whether it did.
+  bool ForwardResult() {
+    const int value = result_;
     const bool returned =
         std::find(program_.results.begin(), program_.results.end(), value) != program_.results.end();
-    if (returned || users_[value].size() != 1) return;
+    if (returned || users_[value].size() != 1) return false;
     const int user = users_[value].front();
     const Op& copy = program_.ops[user];
-    if (copy.fn != Fn::kCopy || SoleWriter(program_, copy.result) != user || !IsFloat(copy.dtype)) return;
+    if (copy.fn != Fn::kCopy || SoleWriter(program_, copy.result) != user || !IsFloat(copy.dtype))
+      return false;
     const StridedView& view = copy.operands[0].view;
     const Dims target = ContiguousStrides(copy.dims);
-    if (view.offset != 0 || ElementCount(view.dims) != ElementCount(program_.values[value].dims)) return;
+    if (destination_.offset != 0 || !IsPermutation(view) ||
+        ElementCount(view.dims) != ElementCount(program_.values[value].dims)) {
+      return false;
+    }
     for (int attempt = 0; attempt < 8; ++attempt) {
-      // Every axis of the result is one axis of the copy, or the batch has to be cut.
+      // Every axis of the result lies within one axis of the copy, or the batch has to be cut.
       StridedView moved = destination_;
-      moved.offset = 0;
       bool again = false;
       for (size_t axis = 0; axis < moved.dims.size() && !again; ++axis) {
         if (moved.dims[axis] == 1) continue;
         const int64_t stride = destination_.strides[axis];
         size_t from = 0;
-        while (from < view.dims.size() && (view.dims[from] == 1 || view.strides[from] != stride)) ++from;
-        if (from == view.dims.size()) return;
-        if (view.dims[from] != moved.dims[axis]) {
-          if (axis >= batch_.size() || moved.dims[axis] % view.dims[from] != 0) return;
-          CutBatch(axis, view.dims[from]);
-          again = true;
-        } else {
-          moved.strides[axis] = target[from];
+        while (from < view.dims.size() &&
+               (view.strides[from] > stride || view.strides[from] * view.dims[from] <= stride)) {
+          ++from;
         }
+        if (from == view.dims.size() || stride % view.strides[from] != 0) return false;
+        const int64_t step = stride / view.strides[from];
+        if (step * moved.dims[axis] <= view.dims[from]) {
+          moved.strides[axis] = target[from] * step;
+          continue;
+        }
+        const int64_t within = view.dims[from] / step;
+        if (axis >= batch_.size() || view.dims[from] % step != 0 || moved.dims[axis] % within != 0)
+          return false;
+        CutBatch(axis, within);
+        again = true;
       }
       if (again) continue;
       destination_ = std::move(moved);
       result_ = copy.result;
-      forwarded_ = user;
-      return;
+      forwarded_.push_back(user);
+      return true;
     }
+    return false;
   }
 
   // Neighbouring batch axes that everything steps through as through one become one.
@@ -464,14 +519,15 @@ class Match {
       if (!PlaceExtra(extra)) return false;
     }
     TakeScale(&attention);
-    LookThrough(0, &attention.scale);
-    LookThrough(1, &attention.scale);
-    for (size_t i = 2; i < operands_.size(); ++i) LookThrough(i, nullptr);
+    for (size_t i = 3; i < operands_.size(); ++i) LookThrough(i, nullptr, false);
+    LookThroughFactors(&attention.scale);
+    SnapToPowerOfTwo(&attention.scale);
     if (!(std::fabs(attention.scale) > 0) || std::isinf(attention.scale)) return false;
     result_ = last.result;
     DType dtype = last.dtype;
-    ForwardResult();
-    if (forwarded_ >= 0) dtype = program_.ops[forwarded_].dtype;
+    while (ForwardResult()) dtype = program_.ops[forwarded_.back()].dtype;
+    // Weights in half precision are good enough for a result in it.
+    LookThrough(2, nullptr, DTypeBytes(dtype) == 2);
     MergeBatch();
     attention.batch_axes = static_cast<int64_t>(batch_.size());
 
@@ -484,9 +540,9 @@ class Match {
     op.dtype = dtype;
     op.origin = last.origin;
     op.attention = std::move(attention);
-    if (forwarded_ >= 0) {
+    for (int copy : forwarded_) {
       // Nobody reads it any more.
-      program_.ops[forwarded_].result = static_cast<int>(program_.values.size());
+      program_.ops[copy].result = static_cast<int>(program_.values.size());
       Value unread = program_.values[result_];
       program_.values.push_back(std::move(unread));
     }
@@ -505,7 +561,8 @@ class Match {
   Dims batch_;
   std::vector<Operand> operands_;
   StridedView destination_;
-  int result_ = -1, forwarded_ = -1;
+  int result_ = -1;
+  std::vector<int> forwarded_;  // copies that the result took the place of
 };
 
 }  // namespace

@@ -229,9 +229,14 @@ MatmulStageEmitter::Lines MatmulStageEmitter::ColumnLines(bool all) const {
   Lines lines;
   lines.axis = columns.axis;
   lines.size = columns.size;
-  lines.count = all ? columns.count() * columns.tile : columns.tile;
+  const int64_t panel = stage().matmul.panel_tiles * columns.tile;
+  lines.count = all ? panel : columns.tile;
   lines.ragged = columns.ragged();
-  lines.base = all || columns.count() == 1 ? "" : absl::StrCat(names().chunk, " * ", columns.tile);
+  if (all) {
+    lines.base = panel_.empty() ? "" : absl::StrCat(panel_, " * ", panel);
+  } else if (columns.count() > 1) {
+    lines.base = absl::StrCat(names().chunk, " * ", columns.tile);
+  }
   if (!all && columns.count() > 1) {
     const int64_t blocks = columns.tile / ChooseTile(columns.tile, kMaxPartitions);
     lines.blocks = blocks == 1 ? names().chunk : absl::StrCat(names().chunk, " * ", blocks);
@@ -249,7 +254,7 @@ std::string MatmulStageEmitter::MovingTile() {
   const std::string& i_f = names().i_f;
   if (!moving_.empty()) {
     const std::string start =
-        mm.resident_moving && columns.count() > 1 ? absl::StrCat(names().chunk, " * ", columns.tile) : "";
+        mm.resident_moving && mm.panel_tiles > 1 ? absl::StrCat(names().chunk, " * ", columns.tile) : "";
     return absl::StrCat(moving_, "[", i_k, ", ", KNumber(), ", ", Sum({start, i_f}), "]");
   }
   if (rhs_.on_chip()) {
@@ -280,6 +285,26 @@ void MatmulStageEmitter::EmitProduct() {
                     true, matmul().dtype));
 }
 
+// The moving matrix, or the block of its columns that a loop opened here is at.
+void MatmulStageEmitter::EmitMovingPanel() {
+  if (stage().matmul.panels > 1) {
+    panel_ = names().names.Unique("g");
+    OpenLoop(panel_, stage().matmul.panels, /*in_order=*/false);
+  }
+  moving_ = EmitPanel(rhs_, ColumnLines(/*all=*/true));
+}
+
+void MatmulStageEmitter::OpenColumnLoop() {
+  const int64_t tiles = panel_.empty() ? stage().free.count() : stage().matmul.panel_tiles;
+  if (tiles > 1) OpenLoop(names().chunk, tiles, /*in_order=*/false);
+  const std::string chunk = tiles > 1 ? names().chunk : "";
+  if (panel_.empty() || tiles == 1) {
+    IndexColumns(panel_.empty() ? chunk : panel_);
+  } else {
+    IndexColumns(absl::StrCat("(", panel_, " * ", tiles, " + ", chunk, ")"));
+  }
+}
+
 void MatmulStageEmitter::EmitLoops() {
   if (!IsFloat(lhs_.dtype) || !IsFloat(rhs_.dtype)) {
     Fail(absl::StrCat("node '%", matmul().origin, "': the Tensor engine takes no integers"));
@@ -288,17 +313,12 @@ void MatmulStageEmitter::EmitLoops() {
   const bool moving_changes = std::any_of(stage().row_loops.begin(), stage().row_loops.end(),
                                           [this](int axis) { return rhs_.strides[axis] != 0; });
   const bool resident = stage().matmul.resident_moving;
-  if (resident && !moving_changes) moving_ = EmitPanel(rhs_, ColumnLines(/*all=*/true));
+  if (resident && !moving_changes) EmitMovingPanel();
   OpenRowLoops();
-  if (resident && moving_changes) moving_ = EmitPanel(rhs_, ColumnLines(/*all=*/true));
+  if (resident && moving_changes) EmitMovingPanel();
   OpenRowTileLoop();
   LoadStationary();
-  if (stage().free.count() == 1) {
-    IndexColumns("");
-  } else {
-    OpenLoop(names().chunk, stage().free.count(), /*in_order=*/false);
-    IndexColumns(names().chunk);
-  }
+  OpenColumnLoop();
   if (!resident && NeedsTurning(rhs_, stage().free.axis))
     moving_ = EmitPanel(rhs_, ColumnLines(/*all=*/false));
   for (size_t i = 0; i < stage().stage.ops.size(); ++i) {

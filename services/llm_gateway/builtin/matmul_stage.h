@@ -77,10 +77,13 @@ class MatmulStageEmitter : public StageEmitter {
   void LoadStationary();
   std::string StationaryTile();
   std::string MovingTile();
+  void EmitMovingPanel();
+  void OpenColumnLoop();
   void EmitProduct();
 
   Source lhs_, rhs_;
   std::string stationary_, moving_;
+  std::string panel_;  // loop variable: blocks of columns
 };
 
 }  // namespace nkiagent::builtin

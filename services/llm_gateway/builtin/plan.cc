@@ -69,6 +69,31 @@ void TileRows(const Program& program, StagePlan* plan) {
   }
 }
 
+// Blocks of fewer columns aren't worth reading the rows again for each.
+constexpr int64_t kSmallestPanel = 128;
+
+// Cuts the columns into blocks whose moving matrices fit on chip, all with the same number of tiles.
+void CutPanel(int64_t bytes, StagePlan* plan) {
+  MatmulTiling& mm = plan->matmul;
+  AxisTiling& columns = plan->free;
+  mm.panel_tiles = columns.count();
+  const int64_t limit = plan->assumptions.panel_bytes / (mm.k_count() * bytes);  // in columns
+  if (!mm.resident_moving || columns.axis < 0 || columns.size <= limit) return;
+  for (int64_t panels = (columns.size + limit - 1) / std::max<int64_t>(limit, 1);
+       panels * kSmallestPanel <= columns.size; ++panels) {
+    const int64_t width = (columns.size + panels - 1) / panels;
+    AxisTiling tiling = columns;
+    tiling.tile = ChooseTile(width, columns.tile);
+    const int64_t tiles = (width + tiling.tile - 1) / tiling.tile;
+    if (tiles * panels != tiling.count() || tiles * tiling.tile > limit) continue;
+    columns = tiling;
+    mm.panel_tiles = tiles;
+    mm.panels = panels;
+    return;
+  }
+  mm.resident_moving = false;
+}
+
 StagePlan PlanStage(const Program& program, const StagedProgram& staged, const Stage& stage,
                     const StageAssumptions& assumptions) {
   StagePlan plan;
@@ -90,6 +115,7 @@ StagePlan PlanStage(const Program& program, const StagedProgram& staged, const S
     plan.matmul.k = program.ops[stage.matmul].operands[0].view.dims[2];
     plan.matmul.k_tile = ChooseTile(plan.matmul.k, kMaxPartitions);
     plan.matmul.resident_moving = assumptions.resident_moving;
+    CutPanel(DTypeBytes(program.ops[stage.matmul].operands[1].dtype), &plan);
   }
   return plan;
 }

@@ -28,12 +28,18 @@ inline constexpr int64_t kElementwiseFree = 2048;
 // Longest run of a gathered row: 16 KiB of a partition saturate the DMA engines.
 inline constexpr int64_t kGatherFree = 4096;
 
+// Of the 176 KiB of a partition, what a matmul's moving matrix may take beside the tiles that stream past it.
+inline constexpr int64_t kPanelBytes = 96 * 1024;
+
 // What is believed of one stage until a diagnostic refutes it.
 struct StageAssumptions {
   // Longest tile along the free axis; 0 while a row is believed to fit on chip as a whole.
   int64_t max_free = 0;
   // The matmul's moving matrix is loaded once and stays in SBUF.
   bool resident_moving = true;
+  // Bytes of each partition that the moving matrix may take; of a larger one some columns are there at a
+  // time.
+  int64_t panel_bytes = kPanelBytes;
   // Rows of a matmul's operand are loaded with their whole contraction before they are turned.
   bool whole_contraction = true;
   // Tiles hold finite numbers only, so that the Tensor engine may turn them: it multiplies by an identity,
@@ -73,6 +79,8 @@ AxisTiling TileAxis(const Iteration& iteration, int axis, int64_t limit);
 struct MatmulTiling {
   int64_t k = 1, k_tile = 1;
   bool resident_moving = true;
+  // Column tiles of the moving matrix that are on chip together, and how many such blocks it has.
+  int64_t panel_tiles = 1, panels = 1;
   int64_t k_count() const { return (k + k_tile - 1) / k_tile; }
   bool k_ragged() const { return k % k_tile != 0; }
 };

@@ -216,6 +216,26 @@ TEST(Residence, RowsThatAllStagesCutAlikeStayOnChip) {
   EXPECT_THAT(ScratchIn(plan), IsEmpty());
 }
 
+std::string ProductGraph(int rows, int depth, int columns) {
+  return absl::StrCat("graph nki.graph.v1\ninput x: float32[", rows, ", ", depth, "]\ninput y: float32[",
+                      depth, ", ", columns, "]\n%mm: float32[", rows, ", ", columns,
+                      "] = aten.mm.default(%x, %y)\nreturn %mm\n");
+}
+
+TEST(Plan, AMovingMatrixThatDoesNotFitComesInBlocksOfColumns) {
+  const KernelPlan small = PlanOf(ProductGraph(256, 1024, 2048));
+  EXPECT_EQ(small.stages[0].matmul.panels, 1);
+  for (const int columns : {4096, 3001}) {
+    const KernelPlan plan = PlanOf(ProductGraph(256, 8192, columns));
+    const StagePlan& stage = plan.stages[0];
+    const MatmulTiling& mm = stage.matmul;
+    EXPECT_TRUE(mm.resident_moving);
+    EXPECT_GT(mm.panels, 1);
+    EXPECT_EQ(mm.panels * mm.panel_tiles, stage.free.count());
+    EXPECT_LE(mm.panel_tiles * stage.free.tile * mm.k_count() * 4, kPanelBytes);
+  }
+}
+
 TEST(Plan, ASoftmaxBetweenProductsIsOneStage) {
   const std::string softmax = "%y: float32[300, 96] = aten._softmax.default(%mm, -1, False)\n";
   EXPECT_THAT(PlanOf(TwoProductsGraph(300, softmax, "%mm_1")).stages, SizeIs(1));

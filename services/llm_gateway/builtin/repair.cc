@@ -20,6 +20,7 @@ std::string StageName(const KernelPlan& plan, size_t stage) {
 
 // Sections of fewer keys cost more in rescaling than they save.
 constexpr int64_t kSmallestSection = 512;
+constexpr int64_t kLongestSection = 8192;
 
 // A tile length that brings a need of `actual` down to `limit`, as a power of two.
 int64_t SmallerTile(int64_t tile, double limit, double actual) {
@@ -69,7 +70,8 @@ std::optional<Revision> ReviseAttention(const KernelPlan& plan, size_t stage, Re
                                    " do not fit on chip as a whole, so they now come section by section.");
     return revision;
   }
-  const int64_t section = next.max_free > 0 ? next.max_free : op.attention->columns;
+  const int64_t section =
+      std::min(next.max_free > 0 ? next.max_free : op.attention->columns, kLongestSection);
   if (section > kSmallestSection) {
     next.max_free = std::max(section / 2, kSmallestSection);
     revision.reason = absl::StrCat("A row of scores does not fit on chip in ", StageName(plan, stage),
@@ -90,6 +92,15 @@ std::optional<Revision> ReviseForCapacity(const KernelPlan& plan, size_t stage, 
   StageAssumptions& next = revision.assumptions.stages[stage];
   next = planned.assumptions;
   if (planned.stage.attends) return ReviseAttention(plan, stage, std::move(revision));
+  if (planned.stage.matmul >= 0 && planned.matmul.resident_moving && planned.matmul.panel_tiles > 1) {
+    const MatmulTiling& mm = planned.matmul;
+    const int64_t bytes = DTypeBytes(plan.program.ops[planned.stage.matmul].operands[1].dtype);
+    next.panel_bytes = mm.panel_tiles * planned.free.tile * mm.k_count() * bytes / 2;
+    revision.reason = absl::StrCat("The moving matrix of ", StageName(plan, stage),
+                                   " does not fit on chip, so at most half as many of its columns are there "
+                                   "at a time.");
+    return revision;
+  }
   if (planned.stage.matmul >= 0 && planned.matmul.resident_moving) {
     next.resident_moving = false;
     revision.reason =

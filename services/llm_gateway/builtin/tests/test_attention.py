@@ -94,7 +94,7 @@ def soft_cap(q, k, mask):
 
 
 def negative(q, k, mask):
-    return -0.3 * (q @ k.mT)
+    return -0.1 * (q @ k.mT)
 
 
 def random(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -147,6 +147,8 @@ def test_attention_is_one_stage(writer, options, inputs):
 def test_half_precision(writer, dtype, monkeypatch):
     monkeypatch.setattr(harness, "TOLERANCE", 2e-2)
     assert "attention" in written(writer, Dot(is_causal=True), *heads(150, 150, 80, dtype=dtype))
+    shared = heads(130, 130, 64, kv_heads=2, dtype=dtype)
+    assert written(writer, Dot(is_causal=True, enable_gqa=True), *shared).count("# ") == 1
     assert "attention" in written(writer, Attention(negative), *heads(64, 64, 32, dtype=dtype), torch.ones(1))
 
 

@@ -321,10 +321,10 @@ def test_few_long_rows_spread_over_the_partitions(writer: harness.Writer) -> Non
     check(writer, nn.LayerNorm([30, 400]), torch.randn(2, 30, 400))
 
 
-def test_a_matrix_too_large_for_the_chip_is_streamed(writer: harness.Writer) -> None:
-    session = check(writer, Product(), torch.randn(16, 2048), torch.randn(2048, 3072))
-    assert "compiled: no" in session.results[0]
-    assert len(session.sources) == 2
+def test_a_matrix_too_large_for_the_chip_comes_in_blocks(writer: harness.Writer) -> None:
+    session = check(writer, Product(), torch.randn(70, 4100), torch.randn(4100, 1500))
+    assert len(session.sources) == 1
+    assert "for g in" in session.sources[0]
 
 
 def test_what_can_not_be_lowered_is_said(writer: harness.Writer) -> None:
