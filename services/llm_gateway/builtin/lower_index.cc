@@ -228,88 +228,6 @@ void LowerElementGather(NodeLowering& n) {
   n.Yield(b.ReshapeTo(picked, index.view.dims));
 }
 
-// Nearest neighbours: output o takes input floor(o * scale).
-void LowerNearest(NodeLowering& n, size_t axes) {
-  Builder& b = n.builder();
-  Tensor x = n.TensorAt(0, "input");
-  const Dims& out = n.dims();
-  if (x.view.dims.size() != axes + 2 || out.size() != axes + 2) {
-    b.Fail("the input's rank is not supported");
-    return;
-  }
-  const Arg* scales = n.Find(2, "scale_factors");
-  const auto* list = scales == nullptr ? nullptr : std::get_if<std::vector<Arg>>(&scales->value);
-  for (size_t a = 0; a < axes && !b.failed(); ++a) {
-    const int axis = static_cast<int>(a) + 2;
-    const int64_t in = x.view.dims[axis];
-    double scale = static_cast<float>(in) / static_cast<float>(out[axis]);
-    if (list != nullptr && a < list->size()) {
-      if (const auto* given = std::get_if<double>(&(*list)[a].value)) scale = static_cast<float>(1 / *given);
-    }
-    const Tensor scaled = b.Binary(Fn::kMultiply, b.Positions(out[axis]), scale, DType::kFloat32);
-    const Tensor nearest = b.Binary(Fn::kMinimum, b.Unary(Fn::kFloor, scaled, DType::kFloat32),
-                                    static_cast<double>(in - 1), DType::kFloat32);
-    x = Indexed(b, x, axis, nearest, /*wraps=*/false);
-  }
-  n.Yield(x);
-}
-
-// One axis resampled linearly, as a product with a matrix of hat functions around the source positions.
-Tensor LinearlyResampled(Builder& b, const Tensor& x, int axis, int64_t size, bool corners, double scale) {
-  const int64_t in = x.view.dims[axis];
-  constexpr DType kF32 = DType::kFloat32;
-  const double ratio =
-      corners ? (size > 1 ? static_cast<double>(in - 1) / static_cast<double>(size - 1) : 0) : scale;
-  Tensor source = b.Positions(size);
-  if (!corners) source = b.Named("centre").Binary(Fn::kAdd, source, 0.5, kF32);
-  source = b.Named("source").Binary(Fn::kMultiply, source, ratio, kF32);
-  if (!corners) {
-    source = b.Named("source").Binary(Fn::kSubtract, source, 0.5, kF32);
-    source = b.Named("source").Binary(Fn::kMaximum, source, 0.0, kF32);
-  }
-  source = b.Named("source").Binary(Fn::kMinimum, source, static_cast<double>(in - 1), kF32);
-  const Tensor position = b.ReshapeTo(b.Positions(in), {in, 1});
-  Tensor weight = b.Named("distance").Binary(Fn::kSubtract, position, b.ReshapeTo(source, {1, size}), kF32);
-  weight = b.Named("distance").Unary(Fn::kAbs, weight, kF32);
-  weight = b.Named("closeness").Binary(Fn::kSubtract, Builder::Number(1, kF32), weight, kF32);
-  weight = b.Named("resampling").Unary(Fn::kRelu, weight, kF32);
-  // Rows of the axis last, times the matrix.
-  std::vector<int> order, back(x.view.dims.size());
-  for (int k = 0; k < Rank(x); ++k) {
-    if (k != axis) order.push_back(k);
-  }
-  order.push_back(axis);
-  for (size_t k = 0; k < order.size(); ++k) back[static_cast<size_t>(order[k])] = static_cast<int>(k);
-  const Tensor turned = b.Permute(x, order);
-  Dims dims = turned.view.dims;
-  dims.back() = size;
-  const int64_t rows = ElementCount(x.view.dims) / in;
-  const Tensor product = b.Matmul(b.ReshapeTo(turned, {1, rows, in}), b.InsertAxis(weight, 0), x.dtype);
-  return b.failed() ? x : b.Permute(b.ReshapeTo(product, dims), back);
-}
-
-void LowerBilinear(NodeLowering& n) {
-  Builder& b = n.builder();
-  Tensor x = n.TensorAt(0, "input");
-  const Dims& out = n.dims();
-  if (x.view.dims.size() != 4 || out.size() != 4) {
-    b.Fail("the input's rank is not supported");
-    return;
-  }
-  const bool corners = n.BoolOr(2, "align_corners", false);
-  const Arg* scales = n.Find(3, "scale_factors");
-  const auto* list = scales == nullptr ? nullptr : std::get_if<std::vector<Arg>>(&scales->value);
-  for (const int axis : {3, 2}) {
-    double scale = static_cast<double>(x.view.dims[axis]) / static_cast<double>(out[axis]);
-    if (list != nullptr && list->size() == 2) {
-      if (const auto* given = std::get_if<double>(&(*list)[axis - 2].value)) scale = 1 / *given;
-    }
-    if (x.view.dims[axis] == out[axis]) continue;
-    x = LinearlyResampled(b, x, axis, out[axis], corners, scale);
-  }
-  n.Yield(x);
-}
-
 }  // namespace
 
 bool LowerIndexing(NodeLowering& n) {
@@ -328,11 +246,6 @@ bool LowerIndexing(NodeLowering& n) {
     n.Yield(Indexed(b, table, 0, index, /*wraps=*/false));
   } else if (op == "aten.gather") {
     LowerElementGather(n);
-  } else if (op == "aten.upsample_nearest1d" || op == "aten.upsample_nearest2d" ||
-             op == "aten.upsample_nearest3d") {
-    LowerNearest(n, static_cast<size_t>(op[op.size() - 2] - '0'));
-  } else if (op == "aten.upsample_bilinear2d") {
-    LowerBilinear(n);
   } else {
     return false;
   }

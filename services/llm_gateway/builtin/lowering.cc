@@ -26,6 +26,7 @@ constexpr auto kFamilies = std::to_array<Family>({
     LowerConv,
     LowerPool,
     LowerPad,
+    LowerResample,
     LowerPosition,
     LowerScan,
     LowerRecurrent,

@@ -89,6 +89,7 @@ bool LowerMatmul(NodeLowering& n);
 bool LowerConv(NodeLowering& n);
 bool LowerPool(NodeLowering& n);
 bool LowerPad(NodeLowering& n);
+bool LowerResample(NodeLowering& n);
 bool LowerIndexing(NodeLowering& n);
 bool LowerScatter(NodeLowering& n);
 bool LowerSort(NodeLowering& n);

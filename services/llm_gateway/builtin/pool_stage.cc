@@ -18,6 +18,11 @@ constexpr int64_t kLeastCycles = 64, kResultCycles = 100;
 
 std::string PoolStageEmitter::Headline() const {
   const WindowKind kind = window().kind;
+  if (kind == WindowKind::kResample) {
+    return absl::StrCat(op().origin, ": resampling, ", stage().partition.count(), " x ",
+                        stage().partition.tile, " channels, ", stage().free.count(), " x ", stage().free.tile,
+                        " positions");
+  }
   return absl::StrCat(op().origin, ": ",
                       kind == WindowKind::kMax   ? "largest"
                       : kind == WindowKind::kSum ? "sum"
@@ -54,7 +59,8 @@ std::vector<PoolStageEmitter::Piece> PoolStageEmitter::PiecesOf(int axis) {
     whole.input_step = windows.input_step;
     whole.taps = whole.kernel = phase.taps;
     whole.tap_step = phase.origin_step;
-    if (!LiesAsInMemory(axis)) {
+    whole.weights = phase.weights;
+    if (!InTile(axis) || !LiesAsInMemory(axis)) {
       whole.first = FirstInput(axis, phase);
       pieces.push_back(whole);
       continue;
@@ -137,6 +143,10 @@ void PoolStageEmitter::EmitPieces(const Partial& from, const Partial& to, const 
   const int rank = static_cast<int>(to.shape.size());
   const std::string into = Into(to, pieces, last);
   const std::string dtype = absl::StrCat(", dtype=", DTypeLiteral(to.dtype), ")");
+  if (window().kind == WindowKind::kResample) {
+    EmitWeighted(from, pieces, into, rank, to.dtype);
+    return;
+  }
   int64_t taps = 1, kernel = 1, elements = 1;
   for (size_t i = 0; i < to.axes.size(); ++i) {
     const Piece* piece = Find(pieces, to.axes[i]);
@@ -193,6 +203,31 @@ void PoolStageEmitter::EmitPieces(const Partial& from, const Partial& to, const 
   }
 }
 
+void PoolStageEmitter::EmitWeighted(const Partial& from, const Pieces& pieces, const std::string& into,
+                                    int rank, DType dtype) {
+  // All but one axis have a single tap.
+  size_t weighted = 0;
+  for (size_t i = 0; i < pieces.size(); ++i) weighted = pieces[i].taps > 1 ? i : weighted;
+  std::vector<std::string> taps(pieces.size());
+  const std::vector<double>& weights = pieces[weighted].weights;
+  const std::string type = absl::StrCat(", dtype=", DTypeLiteral(dtype), ")");
+  for (size_t t = 0; t < weights.size(); ++t) {
+    taps[weighted] = weights.size() > 1 ? absl::StrCat(t) : "";
+    const std::string read = Read(from, pieces, taps, rank),
+                      weight = NumberLiteral(weights[t], DType::kFloat32);
+    if (t > 0) {
+      body().Line(absl::StrCat(into, " = nisa.scalar_tensor_tensor(data=", read,
+                               ", op0=nl.multiply, operand0=", weight, ", op1=nl.add, operand1=", into,
+                               type));
+    } else if (weights.size() == 1 && weights[t] == 1) {
+      body().Line(absl::StrCat(into, " = nl.copy(", read, type));
+    } else {
+      // The Scalar engine's part, while the Vector engine adds up others.
+      body().Line(absl::StrCat(into, " = nisa.activation(op=nl.copy, data=", read, ", scale=", weight, type));
+    }
+  }
+}
+
 bool PoolStageEmitter::ReducesPairs(const Partial& from, const Piece& rows, const Piece& columns) const {
   const int64_t lines = from.shape[from.shape.size() - 2];
   const int64_t at_once = rows.count * columns.count * rows.taps * columns.taps;
@@ -211,9 +246,9 @@ PoolStageEmitter::Partial PoolStageEmitter::Reduce(const Partial& from, const st
     if (reduced && !InTile(axis)) continue;
     to.axes.push_back(axis);
     // Positions of a tile that lie beyond the last output are there, but nobody stores them.
-    to.shape.push_back(!reduced                     ? from.shape[i + 1]
-                       : axis == tiling().tile_axis ? tiling().positions * window().axes[axis].output_step
-                                                    : window().axes[axis].output);
+    to.shape.push_back(!reduced                ? from.shape[i + 1]
+                       : !LiesAsInMemory(axis) ? tiling().positions * window().axes[axis].output_step
+                                               : window().axes[axis].output);
   }
   to.name = last ? Declare(BaseName(op()), {from.shape[0], stage().free.tile}, false, 0, to.dtype)
                  : Declare(absl::StrCat(BaseName(op()), "_", AxisName(axes[0], spatial())), to.shape, false,
@@ -251,7 +286,7 @@ void PoolStageEmitter::EmitWindows() {
   }
   int axis = spatial() - 1;
   // An access pattern has up to four free axes: two of outputs, two of taps.
-  if (axis == tiling().tile_axis + 1) {
+  if (axis == tiling().tile_axis + 1 && window().kind != WindowKind::kResample) {
     const std::vector<Piece> rows = PiecesOf(axis - 1), columns = PiecesOf(axis);
     if (rows.size() == 1 && columns.size() == 1 && ReducesPairs(tile, rows[0], columns[0])) {
       steps.push_back({axis - 1, axis});

@@ -1,4 +1,4 @@
-// Poolings: images and channels on partitions, spatial axes reduced one after the other.
+// Poolings and resamplings: images and channels on partitions, spatial axes reduced one after the other.
 #ifndef SERVICES_LLM_GATEWAY_BUILTIN_POOL_STAGE_H_
 #define SERVICES_LLM_GATEWAY_BUILTIN_POOL_STAGE_H_
 
@@ -34,6 +34,7 @@ class PoolStageEmitter : public WindowStageEmitter {
     std::string first;                       // what the first output meets at its first tap
     int64_t input_step = 1, taps = 1, tap_step = 1;
     int64_t kernel = 1;  // taps of the whole window
+    std::vector<double> weights;
   };
   // Pieces of several axes, reduced together.
   using Pieces = std::vector<Piece>;
@@ -49,6 +50,9 @@ class PoolStageEmitter : public WindowStageEmitter {
   // What the outputs meet at the given taps, as a tile of `rank` axes.
   std::string Read(const Partial& from, const Pieces& pieces, const std::vector<std::string>& taps, int rank);
   std::string Into(const Partial& to, const Pieces& pieces, bool last);
+  // Taps of a resampling, weighted and added up.
+  void EmitWeighted(const Partial& from, const Pieces& pieces, const std::string& into, int rank,
+                    DType dtype);
   static const Piece* Find(const Pieces& pieces, int axis);
   bool largest() const { return window().kind == WindowKind::kMax; }
   // Whether windows differ in size, so that each is divided by its own.

@@ -40,7 +40,7 @@ bool WindowAxis::padded() const {
 WindowAxis SlidingAxis(int64_t input, int64_t kernel, int64_t output, int64_t stride, int64_t padding,
                        int64_t dilation) {
   WindowAxis axis{input, kernel, output, stride, 1, {}};
-  axis.phases.push_back({0, output, 0, 1, kernel, -padding, dilation});
+  axis.phases.push_back({0, output, 0, 1, kernel, -padding, dilation, {}});
   return axis;
 }
 
@@ -73,7 +73,7 @@ WindowAxis AdaptiveAxis(int64_t input, int64_t output) {
   WindowAxis axis{input, 1, output, 1, output, {}};
   for (int64_t o = 0; o < output; ++o) {
     const int64_t from = o * input / output, to = ((o + 1) * input + output - 1) / output;
-    axis.phases.push_back({o, 1, 0, 1, to - from, from, 1});
+    axis.phases.push_back({o, 1, 0, 1, to - from, from, 1, {}});
     axis.kernel = std::max(axis.kernel, to - from);
   }
   return axis;
@@ -141,6 +141,37 @@ StackedAxis StackTaps(const WindowAxis& axis, int64_t count) {
   stacked.taps = last - first + 1;
   stacked.padding = -first;
   return stacked;
+}
+
+std::optional<WindowAxis> ResampledAxis(int64_t input, const std::vector<std::vector<ResampleTap>>& outputs,
+                                        size_t max_phases) {
+  constexpr double kEqual = 1e-6;
+  const auto size = static_cast<int64_t>(outputs.size());
+  if (size == 0) return std::nullopt;
+  const int64_t common = std::gcd(input, size);
+  WindowAxis axis{input, 1, size, input / common, size / common, {}};
+  for (int64_t r = 0; r < axis.output_step; ++r) {
+    const Phase* last = nullptr;
+    for (int64_t o = r; o < size; o += axis.output_step) {
+      const std::vector<ResampleTap>& taps = outputs[static_cast<size_t>(o)];
+      bool repeats = last != nullptr && last->weights.size() == taps.size() &&
+                     taps[0].at == last->origin + last->count * axis.input_step;
+      for (size_t t = 0; repeats && t < taps.size(); ++t) {
+        repeats = std::abs(taps[t].weight - last->weights[t]) < kEqual;
+      }
+      if (repeats) {
+        ++axis.phases.back().count;
+        continue;
+      }
+      if (axis.phases.size() == max_phases) return std::nullopt;
+      Phase phase{o, 1, 0, 1, static_cast<int64_t>(taps.size()), taps[0].at, 1, {}};
+      for (const ResampleTap& tap : taps) phase.weights.push_back(tap.weight);
+      axis.kernel = std::max(axis.kernel, phase.taps);
+      axis.phases.push_back(std::move(phase));
+      last = &axis.phases.back();
+    }
+  }
+  return axis;
 }
 
 int64_t Window::taps() const {

@@ -3,6 +3,7 @@
 #define SERVICES_LLM_GATEWAY_BUILTIN_WINDOW_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,7 @@ struct Phase {
   int64_t start = 0, count = 0;
   int64_t first_tap = 0, tap_step = 1, taps = 0;
   int64_t origin = 0, origin_step = 1;
+  std::vector<double> weights;  // of a resampling: one for each tap
 };
 
 // One spatial axis. Input positions outside 0..input-1 are padding.
@@ -62,6 +64,15 @@ int64_t FullStack(const WindowAxis& axis);
 // With `count` copies: 1, FullStack(), or, of a sliding axis, any number in between.
 StackedAxis StackTaps(const WindowAxis& axis, int64_t count);
 
+// Windows of a resampling, given the taps of each output (neighbours in order): outputs that repeat make a
+// phase. None if there are more than `max_phases`.
+struct ResampleTap {
+  int64_t at = 0;
+  double weight = 1;
+};
+std::optional<WindowAxis> ResampledAxis(int64_t input, const std::vector<std::vector<ResampleTap>>& outputs,
+                                        size_t max_phases);
+
 enum class WindowKind {
   kConvolution,  // operands: input (N, G*K, …), weight flattened to (G*M, K, taps); result (N, G, M, …)
   kTransposed,   // the same with weight (G*K, M, taps)
@@ -69,6 +80,7 @@ enum class WindowKind {
   kMax,          // operand: input (N, C, …); result (N, C, …)
   kSum,          // likewise; padding counts as zero
   kMean,         // the sum over the number of taps, padding included
+  kResample,     // the sum of the taps times their weights, one axis after the other
 };
 
 // What an operation over windows computes.

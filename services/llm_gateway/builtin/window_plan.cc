@@ -17,6 +17,9 @@ constexpr int64_t kWeightBytes = 64 << 10;
 // Positions of a tile on the Vector engine, which writes to SBUF and has no limit of one PSUM bank.
 constexpr int64_t kVectorFree = 1024;
 
+// The same for a resampling, which fills a tile piece by piece.
+constexpr int64_t kResampledFree = 4096;
+
 int64_t CeilDivide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 int64_t MostPositions(const WindowAxis& axis) {
@@ -36,8 +39,12 @@ class WindowTiler {
     ChooseChannels();
     ChooseStacks();
     ChooseWeights();
-    FoldFirstAxis();
-    ChoosePositions();
+    if (window_.kind == WindowKind::kResample) {
+      ChooseResampled();
+    } else {
+      FoldFirstAxis();
+      ChoosePositions();
+    }
     ChoosePartitions();
     ChooseImages();
   }
@@ -213,6 +220,25 @@ class WindowTiler {
     }
     constexpr double kMost = 1e15;
     return static_cast<int64_t>(std::min(elements * static_cast<double>(Size()), kMost));
+  }
+
+  // As many of the inner axes in a tile as fit, whole: their outputs repeat in different ways at the edges.
+  void ChooseResampled() {
+    WindowTiling& tiling = plan_.window;
+    const int64_t limit = plan_.assumptions.max_free > 0 ? plan_.assumptions.max_free : kResampledFree;
+    int axis = spatial() - 1;
+    int64_t outputs = window_.axes[axis].output, inputs = window_.axes[axis].input;
+    while (axis > 0 && outputs * window_.axes[axis - 1].output <= limit &&
+           inputs * window_.axes[axis - 1].input <= limit && Merge(lead() + static_cast<size_t>(axis) - 1)) {
+      --axis;
+      outputs *= window_.axes[axis].output;
+      inputs *= window_.axes[axis].input;
+    }
+    int64_t all = 1;
+    for (const WindowAxis& windows : window_.axes) all *= windows.input;
+    tiling.tile_axis = axis;
+    tiling.whole_input = all * Size() <= kInputBytes;
+    plan_.free = {AxisOf(axis), outputs, outputs};
   }
 
   // Few images and channels leave partitions idle: outputs along the first axis go there too, each with the

@@ -120,6 +120,7 @@ void WindowStageEmitter::EmitPositions(int axis) {
 
 bool WindowStageEmitter::LiesAsInMemory(int axis) const {
   if (!window().pools()) return tiling().whole_lines && axis + 1 == spatial();
+  if (window().kind == WindowKind::kResample && axis < tiling().tile_axis) return tiling().whole_input;
   return axis > tiling().tile_axis || (axis == tiling().tile_axis && tiling().tiles == 1);
 }
 

@@ -50,6 +50,28 @@ def test_known_indices(writer: harness.Writer, name: str) -> None:
     check(writer, Apply(KNOWN[name]), torch.randn(2, 6, 9, 10))
 
 
+RESAMPLED = {
+    "line": (dict(scale_factor=3), (3, 7, 40), False),
+    "volume": (dict(scale_factor=2), (2, 5, 4, 6, 5), False),
+    "fewer": (dict(scale_factor=0.5), (2, 9, 10, 12), False),
+    "half_more": (dict(scale_factor=1.5, mode="bilinear"), (2, 9, 10, 12), False),
+    "fewer_linear": (dict(size=(5, 8), mode="bilinear"), (2, 9, 10, 12), False),
+    "short_floats": (dict(scale_factor=2, mode="bilinear"), (2, 9, 10, 12), True),
+    "line_by_line": (dict(scale_factor=2, mode="bilinear"), (2, 70, 60, 70), False),
+    "loaded_by_line": (dict(scale_factor=2, mode="bilinear"), (1, 20, 120, 130), False),
+    "one_axis": (dict(scale_factor=(1, 4), mode="bilinear"), (2, 9, 10, 12), False),
+    "few_planes": (dict(scale_factor=2, mode="bilinear"), (1, 3, 60, 50), False),
+    "one_pixel": (dict(scale_factor=4, mode="bilinear"), (1, 3, 1, 1), False),
+}
+
+
+@pytest.mark.parametrize("name", RESAMPLED)
+def test_resamplings(writer: harness.Writer, name: str) -> None:
+    how, shape, short = RESAMPLED[name]
+    x = torch.randn(*shape, dtype=torch.bfloat16 if short else torch.float32)
+    check(writer, Apply(lambda x: F.interpolate(x, **how) + 1), x)
+
+
 SPACED = {
     "every_other": (lambda x: x[:, 1::3, 1::2].contiguous(), (3, 40, 150)),
     "pairs": (lambda x: x[..., ::2] * x[..., 1::2] + 1, (40, 60)),
