@@ -52,6 +52,18 @@ absl::StatusOr<std::unique_ptr<BudgetBook::Reservation>> BudgetBook::Reserve(
   return std::make_unique<Reservation>(this, std::move(ids), amount);
 }
 
+int64_t BudgetBook::Left(const std::vector<llm::Budget>& budgets) const {
+  int64_t left = kMostMoney;
+  const std::lock_guard lock(mutex_);
+  for (const llm::Budget& budget : budgets) {
+    const auto found = accounts_.find(budget.id());
+    const Account known = found == accounts_.end() ? Account{} : found->second;
+    const int64_t spent = std::max(known.spent, std::min(budget.spent_micro_usd(), kMostMoney));
+    left = std::min(left, std::min(budget.limit_micro_usd(), kMostMoney) - spent - known.reserved);
+  }
+  return std::max<int64_t>(left, 0);
+}
+
 void BudgetBook::Forget() {
   auto oldest = ages_.begin();
   const absl::Time oldest_kept = options_.now() - options_.max_idle;

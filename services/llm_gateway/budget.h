@@ -60,6 +60,9 @@ class BudgetBook {
   absl::StatusOr<std::unique_ptr<Reservation>> Reserve(const std::vector<nkiagent::llm::v1::Budget>& budgets,
                                                        int64_t micro_usd);
 
+  // What all of the budgets can still pay, as Reserve would count it; not negative.
+  int64_t Left(const std::vector<nkiagent::llm::v1::Budget>& budgets) const;
+
   // Budgets remembered, for tests.
   size_t size() const;
 

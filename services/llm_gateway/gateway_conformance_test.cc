@@ -366,7 +366,8 @@ TEST_P(GatewayAloneTest, RetriesHonourTheProvidersPauseAndCountTries) {
 TEST_P(GatewayAloneTest, AnUnknownModelIsNamedWithTheKnownOnes) {
   absl::StatusOr<GenerateResponse> response = Generate(Ask("gpt-99", "?"));
   EXPECT_EQ(response.status().code(), absl::StatusCode::kNotFound);
-  EXPECT_THAT(std::string(response.status().message()), AllOf(HasSubstr("gpt-99"), HasSubstr("anthropic/chat")));
+  EXPECT_THAT(std::string(response.status().message()),
+              AllOf(HasSubstr("gpt-99"), HasSubstr("anthropic/chat")));
 }
 
 TEST_P(GatewayAloneTest, AnUnreachableProviderIsTriedAgainAndNamed) {

@@ -136,6 +136,45 @@ TEST_P(GatewayRoutingTest, ABudgetPaysUntilTheNextCallMightOverspendIt) {
     EXPECT_EQ(Generate(failing).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
+TEST_P(GatewayRoutingTest, WhatTheCallerKnowsToBeSpentHoldsOverReplicasAndRestarts) {
+  // Each call goes to a gateway that has seen none before, as after a restart or with many replicas.
+  GenerateRequest request = Ask("openai/chat", "hello");
+  request.mutable_sampling()->set_max_output_tokens(20);
+  request.add_budgets()->set_id("run");
+  request.mutable_budgets(0)->set_limit_micro_usd(2500);
+  int64_t spent = 0;
+  absl::Status refused;
+  for (int call = 0; call < 10 && refused.ok(); ++call) {
+    Start(FastOptions());
+    request.mutable_budgets(0)->set_spent_micro_usd(spent);
+    const auto response = Generate(request);
+    refused = response.status();
+    if (response.ok()) spent += response->usage().cost_micro_usd();
+  }
+  EXPECT_EQ(ReasonOf(refused), llm::ERROR_REASON_BUDGET_EXCEEDED);
+  EXPECT_GE(spent, 2 * 690);
+  EXPECT_LE(spent, 2500);
+}
+
+TEST_P(GatewayRoutingTest, AnAnswerWithoutALimitIsAsLongAsTheBudgetCanPay) {
+  // 1000 tokens, the model's own limit, may cost 15,000 micro-USD, and the prompt a few hundred.
+  GenerateRequest request = Ask("openai/chat", "hello");
+  request.add_budgets()->set_id("small");
+  request.mutable_budgets(0)->set_limit_micro_usd(10'000);
+  const auto response = Generate(request);
+  ASSERT_TRUE(response.ok()) << response.status();
+  const int sent = standin_->Log("chat").back()["body"]["max_tokens"].get<int>();
+  EXPECT_GT(sent, 512);
+  EXPECT_LT(sent, 667);
+  EXPECT_EQ(response->budget_states(0).spent_micro_usd(), 690);
+  // Too little for an answer of any use; and what the caller asks for is never shortened.
+  request.mutable_budgets(0)->set_limit_micro_usd(5'000);
+  EXPECT_EQ(ReasonOf(Generate(request).status()), llm::ERROR_REASON_BUDGET_EXCEEDED);
+  request.mutable_budgets(0)->set_limit_micro_usd(10'000);
+  request.mutable_sampling()->set_max_output_tokens(1000);
+  EXPECT_EQ(ReasonOf(Generate(request).status()), llm::ERROR_REASON_BUDGET_EXCEEDED);
+}
+
 TEST_P(GatewayRoutingTest, WithoutPricesThereAreNoBudgets) {
   StartWith(FastOptions(), {}, [](ModelConfig& model) { model.priced = false; });
   GenerateRequest request = Ask("openai/chat", "hello");

@@ -17,6 +17,9 @@ namespace {
 
 namespace llm = nkiagent::llm::v1;
 
+// An answer that may be no longer than this is not worth its prompt.
+constexpr int64_t kFewestUsefulTokens = 512;
+
 absl::Status NotOffered(const ModelConfig& config, absl::string_view what) {
   return WithReason(absl::InvalidArgumentError(absl::StrCat(what, ", which provider ", config.provider,
                                                             " of model ", config.name, " doesn't offer")),
@@ -57,6 +60,7 @@ void RoutedCall::AskNext() {
   entry_ = route_.chain[next_++];
   asked_ = absl::Now();
   cache_key_.clear();
+  shortened_.reset();
   if (absl::Status status = Check(); !status.ok()) return Failed(std::move(status));
   if (std::optional<GenerateResponse> cached = Cached()) return Finish(*std::move(cached));
   if (absl::Status status = ReserveBudgets(); !status.ok()) return Failed(std::move(status));
@@ -114,13 +118,33 @@ absl::Status RoutedCall::ReserveBudgets() {
   const absl::StatusOr<int64_t> most = MostCostMicroUsd(*call_.request, entry_->config);
   if (!most.ok()) return most.status();
   absl::StatusOr<std::unique_ptr<BudgetBook::Reservation>> reserved = parts_.budgets->Reserve(budgets, *most);
-  if (!reserved.ok()) return reserved.status();
+  if (!reserved.ok()) {
+    std::shared_ptr<const GenerateRequest> shorter = Shortened(budgets);
+    if (shorter == nullptr) return reserved.status();
+    const absl::StatusOr<int64_t> less = MostCostMicroUsd(*shorter, entry_->config);
+    if (!less.ok()) return less.status();
+    reserved = parts_.budgets->Reserve(budgets, *less);
+    if (!reserved.ok()) return reserved.status();
+    shortened_ = std::move(shorter);
+    cache_key_.clear();  // an answer that was cut short for want of money is nobody else's
+  }
   reservation_ = *std::move(reserved);
   return absl::OkStatus();
 }
 
+std::shared_ptr<const GenerateRequest> RoutedCall::Shortened(const std::vector<llm::Budget>& budgets) const {
+  if (call_.request->sampling().has_max_output_tokens()) return nullptr;
+  const int64_t tokens =
+      AffordableOutputTokens(*call_.request, entry_->config, parts_.budgets->Left(budgets));
+  if (tokens < kFewestUsefulTokens + call_.request->sampling().thinking_budget_tokens()) return nullptr;
+  auto shorter = std::make_shared<GenerateRequest>(*call_.request);
+  shorter->mutable_sampling()->set_max_output_tokens(static_cast<int32_t>(tokens));
+  return shorter;
+}
+
 void RoutedCall::Ask(std::shared_ptr<CallQueue::Ticket> ticket) {
   ModelCall call = call_;
+  if (shortened_ != nullptr) call.request = shortened_;
   call.pieces = sink_;
   call.max_attempts = LastOfChain() ? 0 : route_.attempts;
   Provider::Done done = [self = shared_from_this(),

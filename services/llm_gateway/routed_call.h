@@ -50,6 +50,10 @@ class RoutedCall : public std::enable_shared_from_this<RoutedCall> {
   // The answer that is kept, if it may be used.
   std::optional<GenerateResponse> Cached();
   absl::Status ReserveBudgets();
+  // A copy of the request that asks for no longer an answer than the budgets can pay; null when the caller
+  // has set a length, or what can be paid is too short to be of use.
+  std::shared_ptr<const GenerateRequest> Shortened(
+      const std::vector<nkiagent::llm::v1::Budget>& budgets) const;
   void Ask(std::shared_ptr<CallQueue::Ticket> ticket);
   void Answered(absl::StatusOr<GenerateResponse> result);
   // Books the cost of what came; also of an answer that broke off.
@@ -71,7 +75,8 @@ class RoutedCall : public std::enable_shared_from_this<RoutedCall> {
   size_t next_ = 0;
   std::shared_ptr<ModelEntry> entry_;
   absl::Time asked_;
-  std::string cache_key_;  // empty: not to be cached
+  std::string cache_key_;                             // empty: not to be cached
+  std::shared_ptr<const GenerateRequest> shortened_;  // sent instead of the call's; null: that one is
   std::unique_ptr<BudgetBook::Reservation> reservation_;
   std::vector<nkiagent::llm::v1::FailedModel> failed_;
 };

@@ -34,6 +34,17 @@ void ForEachText(const llm::GenerateRequest& request, const std::function<void(a
   }
 }
 
+// The most that the call may cost with so many output tokens in each sample.
+int64_t BoundOfCost(const llm::GenerateRequest& request, const ModelConfig& config, int64_t output_tokens) {
+  Prices highest = config.prices;
+  highest.input = std::max({highest.input, highest.cached_input, highest.cache_write});
+  nkiagent::common::v1::Usage usage;
+  usage.set_input_tokens(MostInputTokens(request));
+  usage.set_output_tokens(output_tokens * std::max(1, request.sampling().samples()));
+  const int64_t cost = CostMicroUsd(highest, usage);
+  return config.hedge_after > absl::ZeroDuration() ? 2 * cost : cost;
+}
+
 int64_t Words(absl::string_view text) {
   int64_t words = 0;
   bool inside = false;
@@ -99,13 +110,23 @@ absl::StatusOr<int64_t> MostCostMicroUsd(const llm::GenerateRequest& request, co
         absl::StrCat("neither sampling.max_output_tokens nor max_output_tokens of model ", config.name,
                      " limits the answer, so no budget can pay for it"));
   }
-  Prices highest = config.prices;
-  highest.input = std::max({highest.input, highest.cached_input, highest.cache_write});
-  nkiagent::common::v1::Usage usage;
-  usage.set_input_tokens(MostInputTokens(request));
-  usage.set_output_tokens(output * std::max(1, request.sampling().samples()));
-  const int64_t cost = CostMicroUsd(highest, usage);
-  return config.hedge_after > absl::ZeroDuration() ? 2 * cost : cost;
+  return BoundOfCost(request, config, output);
+}
+
+int64_t AffordableOutputTokens(const llm::GenerateRequest& request, const ModelConfig& config,
+                               int64_t micro_usd) {
+  // The bound grows with the tokens: the most of them that it lets through.
+  int64_t least = 0;
+  int64_t most = int64_t{1} << 24;
+  while (least < most) {
+    const int64_t middle = least + (most - least + 1) / 2;
+    if (BoundOfCost(request, config, middle) <= micro_usd) {
+      least = middle;
+    } else {
+      most = middle - 1;
+    }
+  }
+  return least;
 }
 
 }  // namespace nkiagent::llm_gateway

@@ -28,6 +28,11 @@ absl::Status CheckContextWindow(const nkiagent::llm::v1::GenerateRequest& reques
 absl::StatusOr<int64_t> MostCostMicroUsd(const nkiagent::llm::v1::GenerateRequest& request,
                                          const ModelConfig& config);
 
+// Output tokens that `micro_usd` pays for beside the input, by the same bounds; 0 if not even the input. For
+// a model with prices.
+int64_t AffordableOutputTokens(const nkiagent::llm::v1::GenerateRequest& request, const ModelConfig& config,
+                               int64_t micro_usd);
+
 }  // namespace nkiagent::llm_gateway
 
 #endif  // SERVICES_LLM_GATEWAY_TOKEN_BOUNDS_H_

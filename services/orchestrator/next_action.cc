@@ -157,8 +157,8 @@ Action NextTurn(const Snapshot& snapshot) {
   const int64_t cost_limit = session.options().max_cost_micro_usd();
   if (cost_limit > 0 && session.usage().cost_micro_usd() >= cost_limit) {
     return End(snapshot, v1::END_REASON_BUDGET_EXHAUSTED,
-               absl::StrCat("model calls have cost ", session.usage().cost_micro_usd(), " of at most ",
-                            cost_limit, " millionths of a dollar"));
+               absl::StrCat(kCostMessage, session.usage().cost_micro_usd(), " of at most ", cost_limit,
+                            " millionths of a dollar"));
   }
   if (const FittedContext context = ContextFor(snapshot); !context.fits) {
     return End(
@@ -298,6 +298,14 @@ FittedContext ContextFor(const Snapshot& snapshot) {
                      .window_tokens = snapshot.context_window_tokens,
                      .output_tokens = sampling.has_max_output_tokens() ? sampling.max_output_tokens()
                                                                        : kDefaultOutputTokens});
+}
+
+Finish BudgetExhausted(const Snapshot& snapshot, absl::string_view why) {
+  const v1::Session& session = snapshot.session;
+  return End(snapshot, v1::END_REASON_BUDGET_EXHAUSTED,
+             absl::StrCat(kCostMessage, session.usage().cost_micro_usd(), " of at most ",
+                          session.options().max_cost_micro_usd(),
+                          " millionths of a dollar, and the next might cost more than is left: ", why));
 }
 
 Action NextAction(const Snapshot& snapshot, absl::Time now) {

@@ -18,6 +18,7 @@
 #include <string>
 #include <variant>
 
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "nkiagent/orchestrator/v1/session.pb.h"
 #include "services/orchestrator/context.h"
@@ -83,6 +84,12 @@ using Action = std::variant<Nothing, DescribeTask, BuildPrompt, StartModelCall, 
                             CompileKernel, VerifyKernel, LookUpApi, FinishTool, AddMessage, Finish>;
 
 Action NextAction(const Snapshot& snapshot, absl::Time now);
+
+// The end of a session whose next model call its budget can't pay, as the gateway says in `why`.
+Finish BudgetExhausted(const Snapshot& snapshot, absl::string_view why);
+
+// How the message of a session begins that ended for want of money.
+inline constexpr char kCostMessage[] = "model calls have cost ";
 
 // The conversation as the next model call carries it.
 FittedContext ContextFor(const Snapshot& snapshot);

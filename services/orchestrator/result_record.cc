@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/storage/content_hash.h"
 #include "services/orchestrator/enum_name.h"
+#include "services/orchestrator/next_action.h"
 #include "services/orchestrator/proto_time.h"
 #include "services/orchestrator/task_cost.h"
 #include "services/orchestrator/tool_results.h"
@@ -78,8 +79,7 @@ Failure FailureOf(const Snapshot& snapshot, const std::optional<v1::KernelCompil
       return {v1::FAILURE_CLASS_GAVE_UP,
               session.end_reason() == v1::END_REASON_REFUSED ? "refused" : kernel.name};
     case v1::END_REASON_BUDGET_EXHAUSTED: {
-      const int64_t limit = session.options().max_cost_micro_usd();
-      const bool cost = limit > 0 && session.usage().cost_micro_usd() >= limit;
+      const bool cost = absl::StartsWith(session.message(), kCostMessage);
       return {cost ? v1::FAILURE_CLASS_BUDGET : v1::FAILURE_CLASS_TIMEOUT, cost ? "cost" : "session"};
     }
     default:

@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <filesystem>
+#include <map>
 #include <set>
 #include <thread>
 
@@ -239,6 +240,46 @@ TEST_F(RunManagerTest, StopsWhenItsBudgetIsSpent) {
   EXPECT_EQ(run.counts().passed(), 3);
   EXPECT_EQ(run.counts().cancelled(), 7);
   EXPECT_THAT(run.message(), HasSubstr("cost 300 of at most 250"));
+}
+
+TEST_F(RunManagerTest, EachModelCallBringsWhatItsSessionMaySpendAndHasSpent) {
+  // The gateway remembers nothing between two calls, as if each came to another replica.
+  std::mutex mutex;
+  std::map<std::string, std::vector<int64_t>> spent;
+  FakeBackends backends([&](const rpc::CallContext&, const llm::v1::GenerateRequest& request,
+                            int) -> absl::StatusOr<llm::v1::GenerateResponse> {
+    const std::lock_guard<std::mutex> lock(mutex);
+    EXPECT_EQ(request.budgets_size(), 1);
+    EXPECT_EQ(request.budgets(0).id(), request.session_id());
+    EXPECT_EQ(request.budgets(0).limit_micro_usd(), 250);
+    std::vector<int64_t>& calls = spent[request.session_id()];
+    calls.push_back(request.budgets(0).spent_micro_usd());
+    if (request.budgets(0).spent_micro_usd() + 100 > request.budgets(0).limit_micro_usd()) {
+      absl::Status refused = absl::FailedPreconditionError("budget of $0.000250 has too little left");
+      llm::v1::ErrorDetail detail;
+      detail.set_reason(llm::v1::ERROR_REASON_BUDGET_EXCEEDED);
+      refused.SetPayload("type.googleapis.com/nkiagent.llm.v1.ErrorDetail",
+                         absl::Cord(detail.SerializeAsString()));
+      return refused;
+    }
+    llm::v1::GenerateResponse response = FakeBackends::Answer(testing_events::Says(
+        "",
+        {testing_events::CompileCall(absl::StrCat("c", calls.size()), absl::StrCat("bad", calls.size()))}));
+    response.mutable_usage()->set_cost_micro_usd(100);
+    return response;
+  });
+  Start(backends);
+  v1::CreateRunRequest request = Request(1);
+  request.mutable_spec()->set_max_cost_micro_usd(250);
+  const v1::Run run = AwaitEnd(Create(request));
+  EXPECT_EQ(run.usage().cost_micro_usd(), 200);
+  ASSERT_EQ(spent.size(), 1u);
+  EXPECT_EQ(spent.begin()->second, std::vector<int64_t>({0, 100, 200}));
+  const absl::StatusOr<v1::Session> session = manager_->Get(spent.begin()->first);
+  ASSERT_TRUE(session.ok()) << session.status();
+  EXPECT_EQ(session->state(), v1::SESSION_STATE_NOT_SOLVED);
+  EXPECT_EQ(session->end_reason(), v1::END_REASON_BUDGET_EXHAUSTED);
+  EXPECT_THAT(session->message(), HasSubstr("too little left"));
 }
 
 TEST_F(RunManagerTest, ARepeatedCallIsTheSameRunAndAnotherSpecIsRefused) {

@@ -122,6 +122,10 @@ v1::SubmitTaskRequest SessionRequest(const std::string& run_id, const v1::RunSpe
   request.set_model(spec.model());
   request.set_mode(spec.mode());
   *request.mutable_options() = spec.options();
+  // No session may spend more than all of them; and a model without prices is refused rather than taken for
+  // free.
+  if (spec.max_cost_micro_usd() > 0 && spec.options().max_cost_micro_usd() == 0)
+    request.mutable_options()->set_max_cost_micro_usd(spec.max_cost_micro_usd());
   return request;
 }
 

@@ -25,6 +25,13 @@ struct Failure {
   absl::Status status;
 };
 
+bool IsBudgetExceeded(const absl::Status& status) {
+  const auto payload = status.GetPayload("type.googleapis.com/nkiagent.llm.v1.ErrorDetail");
+  llm::v1::ErrorDetail detail;
+  return payload.has_value() && detail.ParseFromString(std::string(*payload)) &&
+         detail.reason() == llm::v1::ERROR_REASON_BUDGET_EXCEEDED;
+}
+
 class Runner {
  public:
   Runner(const rpc::CallContext& call, SessionLog& log, Backends& backends)
@@ -135,8 +142,18 @@ class Runner {
     *request.mutable_sampling() = snapshot.session.options().sampling();
     request.set_cache_prompt(true);
     request.set_session_id(snapshot.session.id());
+    if (const int64_t limit = snapshot.session.options().max_cost_micro_usd(); limit > 0) {
+      // The log knows what the session has cost, whichever replica of the gateway answered, and whether it is
+      // still the same process.
+      llm::v1::Budget* budget = request.add_budgets();
+      budget->set_id(snapshot.session.id());
+      budget->set_limit_micro_usd(limit);
+      budget->set_spent_micro_usd(snapshot.session.usage().cost_micro_usd());
+    }
     const absl::Time start = absl::Now();
     absl::StatusOr<llm::v1::GenerateResponse> response = backends_.Generate(Onward(snapshot), request);
+    if (IsBudgetExceeded(response.status()))
+      return Do(BudgetExhausted(snapshot, CleanUtf8(response.status().message())));
     if (!response.ok()) return Note("llm", response.status());
     logger_.Info("model answered", {{"turn", step.turn},
                                     {"stop", llm::v1::StopReason_Name(response->stop_reason())},
