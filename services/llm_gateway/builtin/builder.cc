@@ -1,6 +1,8 @@
 #include "services/llm_gateway/builtin/builder.h"
 
 #include <algorithm>
+#include <cmath>
+#include <cstdlib>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -119,6 +121,14 @@ Tensor Builder::Binary(Fn fn, const Tensor& x, const Tensor& y, DType dtype) {
   if (!dims.has_value()) return x;
   if (x.immediate.has_value() && y.immediate.has_value()) {
     return Number(RowOf(fn).fold(*x.immediate, *y.immediate), dtype, *dims);
+  }
+  if (IsFloat(dtype) && y.immediate.has_value() && (fn == Fn::kMultiply || fn == Fn::kDivide)) {
+    if (*y.immediate == 1 && x.dtype == dtype && x.view.dims == *dims) return x;
+    // Dividing by a power of two is multiplying by another, exactly.
+    int exponent = 0;
+    if (fn == Fn::kDivide && std::fabs(std::frexp(*y.immediate, &exponent)) == 0.5 &&
+        std::abs(exponent) < 100)
+      return Binary(Fn::kMultiply, x, Number(1 / *y.immediate, y.dtype, y.view.dims), dtype);
   }
   Op op;
   op.fn = fn;

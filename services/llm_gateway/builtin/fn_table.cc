@@ -153,6 +153,12 @@ std::vector<bool> LiveOps(const Program& program) {
   return live;
 }
 
+int64_t ReducedCount(const Op& op) {
+  int64_t count = 1;
+  for (size_t i = 0; i < op.dims.size(); ++i) count *= op.reduced[i] ? op.dims[i] : 1;
+  return count;
+}
+
 Dims ResultDims(const Op& op) {
   if (!IsReduction(op.fn)) return op.dims;
   Dims dims;

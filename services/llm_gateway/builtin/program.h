@@ -172,6 +172,9 @@ std::vector<bool> LiveOps(const Program& program);
 // Values that the operation writes.
 std::vector<int> Results(const Op& op);
 
+// How many elements a reduction makes one.
+int64_t ReducedCount(const Op& op);
+
 // Shape of what `op` computes.
 Dims ResultDims(const Op& op);
 

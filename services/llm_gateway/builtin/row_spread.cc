@@ -180,15 +180,14 @@ Tile RowStageEmitter::ExtremeTogether(const Op& op, const Tile& found) {
                 false, op.dtype);
 }
 
-int64_t RowStageEmitter::ReducedCount(const Op& op) {
-  int64_t count = 1;
-  for (size_t i = 0; i < op.dims.size(); ++i) count *= op.reduced[i] ? op.dims[i] : 1;
-  return count;
-}
-
 void RowStageEmitter::EmitSpreadReduction(size_t position) {
   const Op& op = program().ops[stage().stage.ops[position]];
   const Tile whole = WithFreeAxis(OperandTile(position, 0));
+  const std::optional<Tile> sum = SumOf(op.operands[0].value);
+  if (sum.has_value() && (op.fn == Fn::kSum || op.fn == Fn::kMean)) {
+    Bind(op.result, Together(op, *sum));
+    return;
+  }
   const Fn partial = op.fn == Fn::kMean ? Fn::kSum : op.fn;
   const std::string type = whole.dtype == DType::kFloat32 ? "" : ", dtype=nl.float32";
   const Tile found =

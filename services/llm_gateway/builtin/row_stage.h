@@ -39,8 +39,6 @@ class RowStageEmitter : public StageEmitter {
   Tile Together(const Op& op, const Tile& found);
   Tile SumTogether(const Op& op, const Tile& found);
   Tile ExtremeTogether(const Op& op, const Tile& found);
-  // How many elements make one.
-  static int64_t ReducedCount(const Op& op);
   // The largest few of each row, eight at a time; a tile of them, or of their positions.
   void EmitSelection(size_t position);
 

@@ -443,6 +443,7 @@ void StageEmitter::EmitOp(size_t position) {
     EmitScan(position, ScanStart(position));
     return;
   }
+  if (Defer(position) || EmitFused(position)) return;
   const bool is_row = stage_.stage.extents[position] == Extent::kRow;
   std::vector<Tile> tiles;
   std::vector<std::string> texts;
@@ -493,6 +494,22 @@ void StageEmitter::EmitOp(size_t position) {
       }
     }
     const std::string type = whole.dtype == dtype ? "" : absl::StrCat(", dtype=", DTypeLiteral(dtype));
+    const std::optional<Tile> sum = SumOf(op.operands[0].value);
+    if (sum.has_value() && (op.fn == Fn::kSum || op.fn == Fn::kMean)) {
+      const std::string sum_type =
+          dtype == DType::kFloat32 ? "" : absl::StrCat(", dtype=", DTypeLiteral(dtype));
+      if (op.fn == Fn::kMean) {
+        result = DefineResult(
+            op, absl::StrCat("nl.multiply(", sum->name, ", 1.0 / ", ReducedCount(op), sum_type, ")"), false,
+            dtype);
+      } else if (sum_type.empty()) {
+        result = *sum;
+      } else {
+        result = DefineResult(op, absl::StrCat("nl.copy(", sum->name, sum_type, ")"), false, dtype);
+      }
+      Bind(op.result, result);
+      return;
+    }
     result = DefineResult(
         op, absl::StrCat(row.nl_name, "(", whole.name, ", axis=[1]", type, ", keepdims=True)"), false, dtype);
   } else {

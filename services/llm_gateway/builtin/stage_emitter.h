@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -137,12 +138,29 @@ class StageEmitter {
   std::string ColumnMask() const;  // likewise
   // `nl.arange(count)` along axis `position` of a tile; its name.
   std::string Vector(int64_t count, size_t position);
+  // The sum of a tile along its free axis, if the instruction that made the tile has left it.
+  std::optional<Tile> SumOf(int value) const;
   // A further index vector; its name.
   std::string IndexVector(const std::string& definition);
   PythonWriter& hoisted() { return hoisted_; }
   Tile Load(const Access& access);
 
  private:
+  // fused_ops.cc. What an operand is to an instruction.
+  enum class OperandKind { kNumber, kColumn, kTile };
+  OperandKind KindOf(size_t position, size_t k) const;
+  // Of arithmetic on a tile and a number, or a column of one per row: which operand is the tile.
+  std::optional<size_t> DataOperand(size_t position) const;
+  // The one operation of the stage that reads what the operation makes, if nothing else does.
+  std::optional<size_t> OnlyReader(size_t position) const;
+  // Leaves the operation to the instruction of its reader, which can do both; whether it does.
+  bool Defer(size_t position);
+  // The operation together with one that was left to it, or with what is summed up of it.
+  bool EmitFused(size_t position);
+  void EmitTwoOperators(size_t position, size_t k, size_t first);
+  void EmitActivation(size_t position, std::optional<size_t> first);
+  bool SumReaderOf(size_t position) const;
+  std::string ScalarText(size_t position, size_t k);
   Tile ReadOnChip(const Access& access);
   Subscripted OnChip(const Access& access);
   // `out[…] = tile` for a value that stays in SBUF.
@@ -185,6 +203,9 @@ class StageEmitter {
   std::string row_variable_;              // of the loop over tiles of rows, "" where there is one
   std::string row_start_, column_start_;  // of the tile, "" at 0
   std::map<int, Tile> tiles_;             // by value
+  std::map<int, size_t> deferred_;        // by value: operations that their reader's instruction does
+  std::map<int, Tile> sums_;              // by value
+  std::map<double, std::string> biases_;  // hoisted columns of one number
   std::map<std::string, Tile> loads_;     // by source expression
   std::map<std::string, Tile> hoisted_loads_;
   std::map<double, std::string> filled_;                      // hoisted tiles of one number

@@ -179,3 +179,30 @@ def test_an_infinite_group_leaves_the_others_alone(writer: harness.Writer) -> No
     task = harness.make_task(Apply(lambda x: x.sum((1, 2, 3)) + x.amax((2, 3)).sum(1)), x)
     session = harness.play(writer, task)
     assert session.passed, session.results
+
+
+FUSED = {
+    "two_numbers": lambda x: (2 - x * 3) * (x + 1) - torch.clamp(x, -0.5, 0.7),
+    "number_and_tile": lambda x: (x * 0.5 - x.flip(0)) + (1.5 - x) * x.flip(0) + (x.flip(0) - (3 - x)),
+    "columns": lambda x: (x - x.mean(-1, keepdim=True)) * x.amax(-1, keepdim=True) + x[:, :1],
+    "activations": lambda x: (
+        torch.exp(x - 1) + torch.tanh(2 - x) + torch.sigmoid(x * 0.3) + torch.relu(x + 0.2)
+    ),
+    "shifted": lambda x: torch.exp(x - x.amax(-1, keepdim=True)) + torch.exp(x.amin(-1, keepdim=True) - x),
+    "squares": lambda x: (x * x).sum(-1, keepdim=True) + (x - 1).square().mean(-1, keepdim=True) + x,
+    "quotients": lambda x: (x / 4 + x / 3) / 1 - (x.abs() + 1).log() / 8,
+    "read_twice": lambda x: (x + 1) * (x + 1) + torch.exp(x + 1),
+}
+
+
+@pytest.mark.parametrize("name", FUSED)
+def test_several_operations_in_one_instruction(writer: harness.Writer, name: str) -> None:
+    session = check(writer, FUSED[name], torch.randn(130, 70))
+    words = ("nisa.tensor_scalar", "nisa.scalar_tensor_tensor", "nisa.activation")
+    assert any(word in session.sources[0] for word in words)
+
+
+def test_fused_short_floats(writer: harness.Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(harness, "TOLERANCE", 3e-2)
+    x = torch.randn(130, 70).to(torch.bfloat16)
+    check(writer, lambda x: torch.exp((x - x.mean(-1, keepdim=True)) * 0.5) + (x * 2 - 1) * x, x)
