@@ -19,6 +19,18 @@ double Held(double value, DType dtype) {
   return value;
 }
 
+// A tile of 128 rows with a contraction of this many float32 elements takes two thirds of SBUF. Longer ones
+// are cut into parts.
+constexpr int64_t kLongestContraction = 32768;
+
+// How many parts a contraction is best cut into; 1 where nothing divides it.
+int64_t ContractionParts(int64_t length) {
+  for (int64_t parts = (length + kLongestContraction - 1) / kLongestContraction; parts <= 1024; ++parts) {
+    if (length % parts == 0) return parts;
+  }
+  return 1;
+}
+
 // Beyond this a tensor isn't real, and products of its sizes might overflow.
 constexpr int64_t kMaxElements = int64_t{1} << 40;
 
@@ -287,6 +299,15 @@ Tensor Builder::Matmul(const Tensor& x, const Tensor& y, DType dtype) {
   if (a.size() != 3 || b.size() != 3 || a[0] != b[0] || a[2] != b[1]) {
     Fail(absl::StrCat("can't multiply [", absl::StrJoin(a, ", "), "] by [", absl::StrJoin(b, ", "), "]"));
     return x;
+  }
+  const int64_t parts = a[0] == 1 ? ContractionParts(a[2]) : 1;
+  if (parts > 1) {
+    const int64_t length = a[2] / parts;
+    const Tensor left = Permute(ReshapeTo(DropAxis(x, 0), {a[1], parts, length}), {1, 0, 2});
+    const Tensor right = ReshapeTo(DropAxis(y, 0), {parts, length, b[2]});
+    const std::string label = std::exchange(label_, "");
+    const Tensor products = Named("partial_products").Matmul(left, right, DType::kFloat32);
+    return InsertAxis(Named(label).Reduce(Fn::kSum, products, {true, false, false}, false, dtype), 0);
   }
   Op op;
   op.fn = Fn::kMatmul;

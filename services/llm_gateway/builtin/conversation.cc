@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
+#include <string>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -117,11 +120,35 @@ std::string Describe(const Observation& seen) {
   return "the kernel does not compile";
 }
 
+// Revisions in a row that leave a kernel as it was, or bring back one that was tried.
+constexpr int kMaxIdleRevisions = 32;
+
+// Revises until the kernel is one that was not tried yet; stuck when no revision gives one.
+absl::Status Repair(const Graph& graph, const Observation& seen, std::set<std::string>* tried,
+                    Progress* progress) {
+  for (int i = 0; i < kMaxIdleRevisions; ++i) {
+    std::optional<Revision> revision = Revise(progress->plan, progress->text, seen);
+    if (!revision.has_value()) break;
+    progress->assumptions = std::move(revision->assumptions);
+    progress->reason = std::move(revision->reason);
+    absl::Status status = Write(graph, progress);
+    if (!status.ok()) return status;
+    if (tried->insert(progress->text.source).second) {
+      progress->state = Progress::State::kRevised;
+      return absl::OkStatus();
+    }
+  }
+  progress->state = Progress::State::kStuck;
+  progress->reason = Describe(seen);
+  return absl::OkStatus();
+}
+
 // Repeats what was learnt from each attempt, in order. Attempts with another source than the writer's own are
 // not its own and teach it nothing.
 absl::Status Replay(const Graph& graph, const std::vector<Attempt>& attempts, Progress* progress) {
   absl::Status status = Write(graph, progress);
   if (!status.ok()) return status;
+  std::set<std::string> tried = {progress->text.source};
   int unclear = 0;
   for (const Attempt& attempt : attempts) {
     if (!attempt.source.empty() && attempt.source != progress->text.source) continue;
@@ -137,15 +164,9 @@ absl::Status Replay(const Graph& graph, const std::vector<Attempt>& attempts, Pr
       progress->state = Progress::State::kVerified;
     } else if (compiled && !seen.verified.has_value()) {
       progress->state = Progress::State::kCompiled;
-    } else if (std::optional<Revision> revision = Revise(progress->plan, progress->text, seen)) {
-      progress->state = Progress::State::kRevised;
-      progress->assumptions = revision->assumptions;
-      progress->reason = revision->reason;
-      status = Write(graph, progress);
-      if (!status.ok()) return status;
     } else {
-      progress->state = Progress::State::kStuck;
-      progress->reason = Describe(seen);
+      status = Repair(graph, seen, &tried, progress);
+      if (!status.ok()) return status;
     }
   }
   return absl::OkStatus();

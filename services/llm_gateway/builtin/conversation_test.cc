@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -93,6 +94,32 @@ TEST(NextMessage, EndsWhenVerified) {
   EXPECT_FALSE(NextMessage(conversation).call.has_value());
 }
 
+TEST(NextMessage, NeverOffersAKernelTwiceWhateverToolsAnswer) {
+  const std::vector<std::string> graphs = {SoftmaxGraph(128, 512), kMlpGraph, kLayerNormGraph, kRmsNormGraph};
+  const std::vector<std::string> rules = {"err_sbuf_capacity_exceeded", "err_psum_capacity_exceeded",
+                                          "err_size_of_dimension_exceed_arch_limit",
+                                          "err_unexpected_output_dependencies", "err_unknown"};
+  for (const std::string& graph : graphs) {
+    for (size_t kind = 0; kind <= rules.size(); ++kind) {
+      Conversation conversation = Ask(graph);
+      std::set<std::string> offered;
+      Reply reply = NextMessage(conversation);
+      for (int turn = 0; turn < 64 && reply.call.has_value(); ++turn) {
+        const std::string source = SourceOf(reply);
+        EXPECT_TRUE(offered.insert(source).second) << source;
+        const std::string error =
+            kind == rules.size()
+                ? kMismatch
+                : absl::StrCat("compiled: no (1 errors)\nerror[", rules[kind], "] line ",
+                               LineOf(source, "nl.load("), ", col 3: too much\n  limit: 2 actual: 3\n");
+        Answer(&conversation, reply, error);
+        reply = NextMessage(conversation);
+      }
+      EXPECT_THAT(reply.text, HasSubstr("I have no further repair: "));
+    }
+  }
+}
+
 TEST(NextMessage, RepairsAMismatchOfTheOnePassVariance) {
   Conversation conversation = Ask(kLayerNormGraph);
   const Reply first = NextMessage(conversation);
@@ -109,7 +136,7 @@ TEST(NextMessage, RepairsAMismatchOfTheOnePassVariance) {
 }
 
 TEST(NextMessage, SplitsRowsThatDoNotFit) {
-  Conversation conversation = Ask(SoftmaxGraph(256, 40000));
+  Conversation conversation = Ask(SoftmaxGraph(256, 40009));
   const Reply first = NextMessage(conversation);
   const int line = LineOf(SourceOf(first), "nl.exp(");
   Answer(&conversation, first,

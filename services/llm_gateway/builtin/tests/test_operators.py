@@ -167,6 +167,14 @@ FORMULAS = {
     "orders": (lambda x, y: torch.cdist(x, y, 1.5) + torch.cdist(x, y, 0), lambda: (R(2, 9, 7), R(2, 8, 7))),
     "distance": (lambda x, y: torch.dist(x, y, 3), lambda: (R(5, 6), R(5, 6))),
     "bilinear": (F.bilinear, lambda: (R(3, 4, 7), R(3, 4, 9), R(5, 7, 9), R(5))),
+    "gaussian": (
+        lambda x, y, v: (
+            F.gaussian_nll_loss(x, y, v, full=True) + F.multilabel_margin_loss(x, (y * 0).long() - 1)
+        ),
+        lambda: (R(9, 7), R(9, 7), torch.rand(9, 7)),
+    ),
+    "labels": (F.multilabel_margin_loss, lambda: (R(9, 7), torch.tensor([[3, 0, -1, 1, 2, 4, 5]] * 9))),
+    "long_contraction": (lambda a, b: a @ b, lambda: (R(2, 40000), R(40000, 3))),
     "addbmm": (lambda c, a, b: torch.addbmm(c, a, b, beta=0.5), lambda: (R(4, 5), R(3, 4, 6), R(3, 6, 5))),
     "triangle": (
         lambda x: x[torch.triu_indices(6, 6, 1)[0], torch.triu_indices(6, 6, 1)[1]],

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch._decomp import get_decompositions
+from torch.nn import functional
 
 aten = torch.ops.aten
 
@@ -51,6 +54,35 @@ def _projected_lstm(x: torch.Tensor, states: list, weights: list, has_biases: bo
     """Only an LSTM whose hidden state is projected is unrolled: it has one matrix more in each layer."""
     projected = len(states) == 2 and states[0].shape[-1] != states[1].shape[-1]
     return _unrolled_lstm(x, states, weights, has_biases, *rest) if projected else NotImplemented
+
+
+@contextlib.contextmanager
+def without_value_checks() -> Iterator[None]:
+    """Functions that raise for some values are exported without that check, which no graph can hold."""
+    original = functional.gaussian_nll_loss
+    functional.gaussian_nll_loss = _gaussian_nll_loss
+    try:
+        yield
+    finally:
+        functional.gaussian_nll_loss = original
+
+
+def _gaussian_nll_loss(
+    x: torch.Tensor,
+    target: torch.Tensor,
+    var: torch.Tensor | float,
+    full: bool = False,
+    eps: float = 1e-6,
+    reduction: str = "mean",
+) -> torch.Tensor:
+    variance = torch.as_tensor(var, dtype=x.dtype)
+    if variance.shape != x.shape and variance.shape == x.shape[:-1]:
+        variance = variance.unsqueeze(-1)
+    held = variance.clamp(min=eps)
+    loss = 0.5 * (torch.log(held) + (x - target) ** 2 / held)
+    if full:
+        loss = loss + 0.5 * math.log(2 * math.pi)
+    return loss.mean() if reduction == "mean" else loss.sum() if reduction == "sum" else loss
 
 
 def _within(at: torch.Tensor, size: int, padding: int, corners: bool) -> torch.Tensor:

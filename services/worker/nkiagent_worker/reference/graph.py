@@ -78,7 +78,7 @@ def export(model: torch.nn.Module, inputs: tuple[Any, ...]) -> torch.export.Expo
 
 def _export(model: torch.nn.Module, inputs: tuple[Any, ...]) -> torch.export.ExportedProgram:
     try:
-        with torch.no_grad():
+        with torch.no_grad(), decompositions.without_value_checks():
             program = torch.export.export(model, inputs, strict=False)
             return program.run_decompositions(decompositions.table())
     except MemoryError:
