@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "services/nkictl/commands.h"
-#include "services/nkictl/connection.h"
+#include "services/nkictl/bench.h"
+#include "services/nkictl/run_file.h"
 #include "services/nkictl/whole_file.h"
 #include "services/orchestrator/episode.h"
 
@@ -51,7 +51,11 @@ absl::StatusOr<std::string> Episode(Client& client, const std::string& session_i
 absl::StatusOr<std::vector<std::string>> Find(Client& client, const ExportFlags& flags) {
   orchestrator::v1::ListSessionsRequest request;
   request.set_model(flags.model);
-  request.set_run_id(flags.run);
+  if (!flags.run.empty()) {
+    const absl::StatusOr<orchestrator::v1::Run> run = FindRun(client, flags.run);
+    if (!run.ok()) return run.status();
+    request.set_run_id(run->id());
+  }
   request.add_states(orchestrator::v1::SESSION_STATE_PASSED);
   if (!flags.passed_only) request.add_states(orchestrator::v1::SESSION_STATE_NOT_SOLVED);
   std::vector<std::string> ids;
@@ -67,12 +71,10 @@ absl::StatusOr<std::vector<std::string>> Find(Client& client, const ExportFlags&
   return ids;
 }
 
-int Export(const Environment& environment, const ExportFlags& flags) {
-  absl::StatusOr<Connection> connection = Connect(environment, /*local=*/false);
-  if (!connection.ok()) return Fail(environment, connection.status());
+int ExportFrom(const Environment& environment, Client& client, const ExportFlags& flags) {
   std::vector<std::string> ids = flags.sessions;
   if (ids.empty()) {
-    absl::StatusOr<std::vector<std::string>> found = Find(*connection->client, flags);
+    absl::StatusOr<std::vector<std::string>> found = Find(client, flags);
     if (!found.ok()) return Fail(environment, found.status());
     ids = *std::move(found);
   }
@@ -81,7 +83,7 @@ int Export(const Environment& environment, const ExportFlags& flags) {
   if (!flags.output.empty()) file.emplace(flags.output);
   absl::Status status = file.has_value() ? file->Open() : absl::OkStatus();
   for (auto id = ids.begin(); id != ids.end() && status.ok(); ++id) {
-    absl::StatusOr<std::string> episode = Episode(*connection->client, *id);
+    absl::StatusOr<std::string> episode = Episode(client, *id);
     status = episode.status();
     if (!status.ok()) break;
     episode->push_back('\n');
@@ -98,6 +100,16 @@ int Export(const Environment& environment, const ExportFlags& flags) {
   return kExitPass;
 }
 
+int Export(const Environment& environment, const ExportFlags& flags) {
+  // The sessions of a run are where the run is.
+  absl::StatusOr<Connection> connection = flags.run.empty() ? Connect(environment, /*local=*/false)
+                                                            : ConnectBench(environment, /*read_only=*/true);
+  if (!connection.ok()) return Fail(environment, connection.status());
+  const int exit_code = ExportFrom(environment, *connection->client, flags);
+  connection->Close(/*failed=*/false).IgnoreError();
+  return exit_code;
+}
+
 }  // namespace
 
 void AddExport(CLI::App* app, Verb* verb) {
@@ -106,7 +118,7 @@ void AddExport(CLI::App* app, Verb* verb) {
       app->add_subcommand("export", "Write sessions as training episodes, JSON lines in chat format");
   command->add_option("SESSION", flags->sessions, "Their ids; none: the newest that the filters name");
   command->add_option("--model", flags->model, "Only sessions of this model");
-  command->add_option("--run", flags->run, "Only sessions of this benchmark run");
+  command->add_option("--run", flags->run, "Only sessions of this benchmark run, by its name or id");
   command->add_flag("--passed", flags->passed_only, "Only sessions with a verified kernel");
   command->add_option("--limit", flags->limit, "Most sessions")
       ->check(CLI::Range(1, 1000000))
