@@ -1,4 +1,7 @@
-"""nkictl as a person uses it: exit codes, files, output, and nothing left behind."""
+"""nkictl as a person uses it: exit codes, files, output, and nothing left behind.
+
+What nkictl starts and ends by itself is tried on services of its own; the rest goes to the shared cluster.
+"""
 
 import json
 import os
@@ -9,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-BUILD = Path(os.environ["NKI_BUILD_DIR"])
-NKICTL = BUILD / "services" / "nkictl" / "nkictl"
+from tests.integration.cluster import NKICTL
 
 SOFTMAX = """
 import torch
@@ -99,8 +101,9 @@ def test_run_writes_the_kernel_and_exits_zero(tmp_path, task):
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
-def test_run_json_is_one_document(tmp_path, task):
-    result = nkictl(tmp_path, "run", str(task), "--json", "-o", "out.py", "--mode", "single-shot")
+def test_run_json_is_one_document(tmp_path, task, cluster):
+    server = ["--server", cluster.grpc("orchestrator")]
+    result = nkictl(tmp_path, *server, "run", str(task), "--json", "-o", "out.py", "--mode", "single-shot")
     document = json.loads(result.stdout)
     assert result.returncode == 0
     assert document["session"]["state"] == "SESSION_STATE_PASSED"
@@ -108,10 +111,10 @@ def test_run_json_is_one_document(tmp_path, task):
     assert document["session"]["best"]["kernel"]["source"] == (tmp_path / "out.py").read_text()
 
 
-def test_a_task_that_can_not_be_judged_exits_one(tmp_path):
+def test_a_task_that_can_not_be_judged_exits_one(tmp_path, cluster):
     bad = tmp_path / "bad.py"
     bad.write_text("import torch\n")
-    result = nkictl(tmp_path, "run", str(bad))
+    result = nkictl(tmp_path, "--server", cluster.grpc("orchestrator"), "run", str(bad))
     assert result.returncode == 1
     assert "Model" in result.stdout
     assert not (tmp_path / "bad.nki.py").exists()
@@ -150,8 +153,9 @@ def test_killed_nkictl_takes_its_services_along(tmp_path, task):
     await_no_process_of(process.pid, 60)
 
 
-def test_demo_shows_true_repairs(tmp_path):
-    result = nkictl(tmp_path, "demo", "--task", "softmax_wide_2d", "--task", "layernorm_offset_3d", "--json")
+def test_demo_shows_true_repairs(tmp_path, cluster):
+    tasks = ["--task", "softmax_wide_2d", "--task", "layernorm_offset_3d"]
+    result = nkictl(tmp_path, "--server", cluster.grpc("orchestrator"), "demo", *tasks, "--json")
     document = json.loads(result.stdout)
     assert result.returncode == 0, document
     assert document["passed"] == 2 and document["repaired"] == 2
@@ -175,7 +179,7 @@ def nki_kernel(x, factor=1.0):
 """
 
 
-def test_profile_reports_the_estimate_and_writes_a_timeline(tmp_path):
+def test_profile_reports_the_estimate_and_writes_a_timeline(tmp_path, cluster):
     (tmp_path / "kernel.py").write_text(KERNEL)
     shape = ["--arg", "x:float32[1024,256]", "--constant", "factor=2.0"]
     result = nkictl(tmp_path, "profile", "kernel.py", *shape, "--trace", "out.json")
@@ -186,23 +190,29 @@ def test_profile_reports_the_estimate_and_writes_a_timeline(tmp_path):
     events = json.loads((tmp_path / "out.json").read_text())["traceEvents"]
     assert {e["args"]["name"] for e in events if e["name"] == "thread_name"} >= {"Scalar engine"}
 
-    document = json.loads(nkictl(tmp_path, "--json", "profile", "kernel.py", *shape).stdout)
+    server = ["--compile-server", cluster.grpc("compile-service")]
+    document = json.loads(nkictl(tmp_path, "--json", "profile", "kernel.py", *shape, *server).stdout)
     estimate = document["result"]["estimate"]
     assert int(estimate["traffic"][0]["bytes_read"]) == 1024 * 256 * 4
     assert estimate["roofline_us"] <= estimate["total_us"]
 
 
-def test_profile_takes_its_arguments_from_a_task(tmp_path, task):
+def test_profile_takes_its_arguments_from_a_task(tmp_path, task, cluster):
     kernel = KERNEL.replace("[i * 128:(i + 1) * 128, :]", "[:, :]").replace("x.shape[0] // 128", "1")
     (tmp_path / "kernel.py").write_text(kernel)
-    result = nkictl(tmp_path, "profile", "kernel.py", "--task", str(task))
+    servers = [
+        *("--compile-server", cluster.grpc("compile-service")),
+        *("--verify-server", cluster.grpc("verify-service")),
+    ]
+    result = nkictl(tmp_path, "profile", "kernel.py", "--task", str(task), *servers)
     assert result.returncode == 0, result.stderr
     assert "float32[64, 96]" in result.stdout
 
 
-def test_profile_says_why_a_kernel_does_not_compile(tmp_path):
+def test_profile_says_why_a_kernel_does_not_compile(tmp_path, cluster):
     (tmp_path / "kernel.py").write_text(KERNEL)
-    result = nkictl(tmp_path, "profile", "kernel.py", "--arg", "float32[64,256]")
+    server = ["--compile-server", cluster.grpc("compile-service")]
+    result = nkictl(tmp_path, "profile", "kernel.py", "--arg", "float32[64,256]", *server)
     assert result.returncode == 1
     assert "err_tensor_output_not_written_to" in result.stdout
 
