@@ -72,8 +72,8 @@ std::optional<Revision> ReviseAttention(const KernelPlan& plan, size_t stage, Re
   }
   const int64_t section =
       std::min(next.max_free > 0 ? next.max_free : op.attention->columns, kLongestSection);
-  if (section > kSmallestSection) {
-    next.max_free = std::max(section / 2, kSmallestSection);
+  if (section / 2 >= kSmallestSection) {
+    next.max_free = section / 2;
     revision.reason = absl::StrCat("A row of scores does not fit on chip in ", StageName(plan, stage),
                                    ", so it now comes in sections of at most ", next.max_free, " keys.");
     return revision;

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <vector>
 
 #include "services/llm_gateway/builtin/graph_parser.h"
 #include "services/llm_gateway/builtin/testing_graphs.h"
@@ -11,6 +12,7 @@
 namespace nkiagent::builtin {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -106,6 +108,43 @@ TEST(Revise, BlamesTurnedTilesForNaN) {
   ASSERT_TRUE(revision.has_value());
   const Kernel revised = Write(kColumnSoftmax, revision->assumptions);
   EXPECT_EQ(revised.text.source.find("nisa.nc_transpose("), std::string::npos);
+}
+
+constexpr char kAttention[] = R"(graph nki.graph.v1
+input q: float32[300, 64]
+input k: float32[64, 3000]
+input v: float32[3000, 64]
+%mm: float32[300, 3000] = aten.mm.default(%q, %k)
+%_softmax: float32[300, 3000] = aten._softmax.default(%mm, -1, False)
+%mm_1: float32[300, 64] = aten.mm.default(%_softmax, %v)
+return %mm_1
+)";
+
+TEST(Revise, GivesAttentionLessOfTheChipStepByStep) {
+  Kernel kernel = Write(kAttention);
+  ASSERT_EQ(kernel.plan.stages.size(), 1u);
+  std::vector<std::string> reasons;
+  for (int turn = 0; turn < 8 && kernel.plan.stages.size() == 1; ++turn) {
+    const Observation seen =
+        Error("err_sbuf_capacity_exceeded", kernel.text.stage_first_line[0] + 3, 100, 200);
+    const std::optional<Revision> revision = Revise(kernel.plan, kernel.text, seen);
+    ASSERT_TRUE(revision.has_value());
+    reasons.push_back(revision->reason);
+    const std::string before = kernel.text.source;
+    kernel = Write(kAttention, revision->assumptions);
+    EXPECT_NE(kernel.text.source, before);
+  }
+  EXPECT_THAT(reasons, ElementsAre(HasSubstr("section by section"), HasSubstr("at most 1500"),
+                                   HasSubstr("at most 750"), HasSubstr("go through memory")));
+  EXPECT_EQ(kernel.plan.stages.size(), 3u);
+}
+
+TEST(Revise, BlamesFusedAttentionForNaN) {
+  const Kernel kernel = Write(kAttention);
+  EXPECT_FALSE(Revise(kernel.plan, kernel.text, Mismatch(/*has_nan=*/false)).has_value());
+  const std::optional<Revision> revision = Revise(kernel.plan, kernel.text, Mismatch(/*has_nan=*/true));
+  ASSERT_TRUE(revision.has_value());
+  EXPECT_FALSE(revision->assumptions.lowering.fused_attention);
 }
 
 TEST(Revise, LearnsNothingAboutTheDataFromACrash) {

@@ -181,6 +181,14 @@ def test_long_rows_come_in_sections(writer):
     assert "sections of" in source
 
 
+def test_keys_beyond_the_chip_come_section_by_section(writer):
+    far = [random(1, 1, 140, 96), random(1, 1, 30001, 96), random(1, 1, 30001, 96)]
+    assert "sections of" in written(writer, Dot(), *far)
+    # Sections that a query doesn't see at all come first.
+    late = torch.where(torch.arange(30001) < 25000, float("-inf"), 0.0)[None, :]
+    assert "sections of" in written(writer, Masked(), *far, late)
+
+
 def test_layouts(writer):
     assert written(writer, Packed(64, 4), random(2, 70, 64)).count("attention") == 1
     assert "attention" in written(
