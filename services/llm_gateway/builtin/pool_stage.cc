@@ -211,19 +211,26 @@ void PoolStageEmitter::EmitWeighted(const Partial& from, const Pieces& pieces, c
   std::vector<std::string> taps(pieces.size());
   const std::vector<double>& weights = pieces[weighted].weights;
   const std::string type = absl::StrCat(", dtype=", DTypeLiteral(dtype), ")");
+  std::string sum;
   for (size_t t = 0; t < weights.size(); ++t) {
     taps[weighted] = weights.size() > 1 ? absl::StrCat(t) : "";
     const std::string read = Read(from, pieces, taps, rank),
                       weight = NumberLiteral(weights[t], DType::kFloat32);
     if (t > 0) {
       body().Line(absl::StrCat(into, " = nisa.scalar_tensor_tensor(data=", read,
-                               ", op0=nl.multiply, operand0=", weight, ", op1=nl.add, operand1=", into,
-                               type));
+                               ", op0=nl.multiply, operand0=", weight, ", op1=nl.add, operand1=", sum, type));
+      sum = into;
     } else if (weights.size() == 1 && weights[t] == 1) {
       body().Line(absl::StrCat(into, " = nl.copy(", read, type));
     } else {
       // The Scalar engine's part, while the Vector engine adds up others.
-      body().Line(absl::StrCat(into, " = nisa.activation(op=nl.copy, data=", read, ", scale=", weight, type));
+      const std::string part =
+          absl::StrCat("nisa.activation(op=nl.copy, data=", read, ", scale=", weight, type);
+      if (weights.size() == 1) {
+        body().Line(absl::StrCat(into, " = ", part));
+      } else {
+        sum = Define(absl::StrCat(BaseName(op()), "_part"), part, true, dtype).name;
+      }
     }
   }
 }

@@ -184,7 +184,9 @@ class StageEmitter {
   // turned_access.cc: accesses whose elements are neighbours along the partition axis.
   Tile LoadTurned(const Access& access);
   void StoreTurned(const Access& access, const Tile& tile);
-  Subscripted SubscriptTurned(const Access& access, const std::string& block);
+  Subscripted SubscriptTurned(const Access& access);
+  void TurnBlocks(const std::string& blocks_tile, const std::string& rows_tile, bool back);
+  Dims TurnedShape() const;
   std::string ViewOf(int value, const Dims& shape);
   std::string DTypeArgument(const Op& op, const std::vector<Tile>& tiles) const;
 
