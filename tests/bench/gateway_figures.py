@@ -1,12 +1,12 @@
 """llm-gateway's figures: the latency it adds to streams, whole answers each second, memory with many open
 streams. Part of `./dev bench`. Prints JSON: {"figures": [{name, value, unit, target, at_least}], "details"}.
 
-    gateway_figures.py --build_dir build/release [--with-litellm]
+    gateway_figures.py --build_dir build/release [--with-litellm [--litellm_venv DIR]]
     gateway_figures.py --build_dir build/release --soak SECONDS
 
 Everything talks to the same stand-in (tests/standins/load_standin.cc) on this machine, once directly and once
-by way of the gateway. With --with-litellm the LiteLLM proxy is put into a throwaway folder and asked the
-same. With --soak only memory is watched, as `./dev soak --gateway` does: see soak().
+by way of the gateway. With --with-litellm the LiteLLM proxy is installed from PyPI and asked the same. With
+--soak only memory is watched, as `./dev soak --gateway` does: see soak().
 """
 
 from __future__ import annotations
@@ -15,23 +15,25 @@ import argparse
 import json
 import os
 import pathlib
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-import urllib.error
 import urllib.request
 
 START_LIMIT_S = 60.0
 LITELLM = "litellm[proxy]==1.79.3"
+LITELLM_INSTALL_LIMIT_S = 900.0
 LITELLM_START_LIMIT_S = 120.0
 STREAMS, PIECES, PAUSE_MS = 500, 60, 100
 OPEN_STREAMS = 2000
 ROUNDS = 4
 SOAK_RATE = 40.0
 SOAK_BURST = 200
-SOAK_WINDOW_S = 60.0
+SOAK_WINDOWS = 6
 SOAK_LIMIT_MIB_PER_HOUR = 2.0
 # The plays of the stand-in; each is a model of its own name, and one that fails all the time has a URL, and
 # so a circuit, of its own.
@@ -153,44 +155,75 @@ def measure_open_streams(bench: Bench, streams: int = OPEN_STREAMS) -> float:
     return rss
 
 
-def measure_litellm(bench: Bench) -> float:
-    """Calls a second that the LiteLLM proxy passes on to the same stand-in."""
-    with tempfile.TemporaryDirectory(prefix="nki-litellm-") as folder:
-        python = pathlib.Path(folder) / "venv/bin/python"
-        subprocess.run([sys.executable, "-m", "venv", python.parent.parent], check=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", LITELLM], check=True)
-        config = pathlib.Path(folder) / "config.yaml"
-        config.write_text(
+def install_litellm(venv: pathlib.Path) -> None:
+    """Puts the proxy into the folder, unless it is there."""
+    if (venv / "bin/litellm").exists():
+        return
+    for command in (
+        [sys.executable, "-m", "venv", venv],
+        [venv / "bin/python", "-m", "pip", "install", "--quiet", LITELLM],
+    ):
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=LITELLM_INSTALL_LIMIT_S, check=False
+        )
+        if done.returncode != 0:
+            raise RuntimeError(f"LiteLLM can't be installed: {done.stderr[-2000:]}")
+
+
+def measure_litellm(bench: Bench, venv: pathlib.Path | None) -> float:
+    """Calls a second that the LiteLLM proxy passes on to the same stand-in, with a process for each core."""
+    with tempfile.TemporaryDirectory(prefix="nki-litellm-") as name:
+        folder = pathlib.Path(name)
+        venv = (venv or folder / "venv").resolve()
+        install_litellm(venv)
+        (folder / "config.yaml").write_text(
             "model_list:\n  - model_name: chat\n    litellm_params:\n      model: openai/chat\n"
             f"      api_base: {bench.url}\n      api_key: sk-load\n"
         )
-        port = 21000 + os.getpid() % 20000
-        command = [python.parent / "litellm", "--config", config, "--host", "127.0.0.1", "--port", str(port)]
-        with open(pathlib.Path(folder) / "log", "wb") as log:
-            proxy = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        command = [venv / "bin/litellm", "--config", "config.yaml", "--host", "127.0.0.1"]
+        command += ["--port", str(port), "--num_workers", str(os.cpu_count() or 1), "--telemetry", "False"]
+        # It would ask the network for prices, and go to the stand-in by way of a proxy.
+        environment = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
+        environment["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+        with open(folder / "log", "wb") as log:
+            proxy = subprocess.Popen(
+                command,
+                cwd=folder,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,
+            )
         try:
             await_http(f"http://127.0.0.1:{port}/health/liveliness", proxy)
             where = ("--direct", f"http://127.0.0.1:{port}/v1/chat/completions", "--model", "chat")
-            bench.throughput(*where, seconds=1)
-            return bench.throughput(*where)["calls_per_s"]
+            bench.throughput(*where, seconds=3)
+            return max(bench.throughput(*where)["calls_per_s"] for _ in range(2))
+        except RuntimeError as error:
+            log_end = (folder / "log").read_text(errors="replace")[-2000:]
+            raise RuntimeError(f"LiteLLM: {error}; its log ends: {log_end}") from error
         finally:
-            proxy.kill()
+            os.killpg(proxy.pid, signal.SIGKILL)  # its workers too
             proxy.wait()
 
 
 def await_http(url: str, process: subprocess.Popen[bytes]) -> None:
     """Waits until the address answers."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     limit = time.monotonic() + LITELLM_START_LIMIT_S
     while time.monotonic() < limit and process.poll() is None:
         try:
-            urllib.request.urlopen(url, timeout=2).close()
+            direct.open(url, timeout=2).close()
             return
-        except (urllib.error.URLError, OSError):
+        except OSError:
             time.sleep(0.2)
     raise RuntimeError(f"{url} does not answer")
 
 
-def measure(build_dir: pathlib.Path, *, with_litellm: bool) -> dict:
+def measure(build_dir: pathlib.Path, *, with_litellm: bool, venv: pathlib.Path | None) -> dict:
     """All figures. Of what is repeated the best round counts, which a busy machine disturbs least."""
     details: dict = {}
     with Bench(build_dir) as bench:
@@ -211,7 +244,7 @@ def measure(build_dir: pathlib.Path, *, with_litellm: bool) -> dict:
             figure(f"gateway: memory, {OPEN_STREAMS} open streams", rss, "MiB", 200),
         ]
         if with_litellm:
-            other = measure_litellm(bench)
+            other = measure_litellm(bench, venv)
             details["gateway"]["litellm_calls_per_s"] = other
             figures.append(figure("gateway / LiteLLM proxy, calls", best / other, "x", 10, at_least=True))
     return {"figures": figures, "details": details}
@@ -263,8 +296,9 @@ class Sampler:
 def soak(build_dir: pathlib.Path, seconds: float, rate: float) -> dict:
     """Whether the gateway grows under a gentle mix of all that callers do, and bursts of streams.
 
-    The first half is for warming up: allocators, connections and bounded memories fill. The verdict is the
-    slope of the second half's floor.
+    The verdict is the slope of the floor by least squares, from windows of a sixth of the time each. The
+    first is left out: allocators, connections and bounded memories fill. What lies idle below the trimmer's
+    slack comes and goes by some MiB over many minutes, which shorter windows would take for growth.
     """
     with Bench(build_dir) as bench:
         idle = bench.rss_mib()
@@ -288,12 +322,10 @@ def soak(build_dir: pathlib.Path, seconds: float, rate: float) -> dict:
         if mix.wait(timeout=60) != 0:
             raise RuntimeError(f"the load failed: {mix.stderr.read()}")
         cpu = bench.cpu_seconds()
-    lowest = floors(sampler.samples, SOAK_WINDOW_S)
-    # The last window may be cut short.
-    second_half = [sample for sample in lowest[:-1] if sample[0] >= seconds / 2]
-    if len(second_half) < 3:
-        raise RuntimeError(f"{seconds:g} s are too short for a slope; it takes {8 * SOAK_WINDOW_S:g}")
-    growth = slope_per_hour(second_half)
+    lowest = floors([sample for sample in sampler.samples if sample[0] < seconds], seconds / SOAK_WINDOWS)
+    if len(lowest) < SOAK_WINDOWS:
+        raise RuntimeError(f"{seconds:g} s are too short for a slope")
+    growth = slope_per_hour(lowest[1:])
     return {
         "figures": [
             figure(f"gateway: growth, soak of {seconds:g} s", growth, "MiB/h", SOAK_LIMIT_MIB_PER_HOUR)
@@ -302,12 +334,15 @@ def soak(build_dir: pathlib.Path, seconds: float, rate: float) -> dict:
             "gateway_soak": {
                 "rate": rate,
                 "rss_mib_idle": idle,
-                "floor_mib_after_600_s": next((size for t, size in lowest if t >= 600), None),
-                "floor_mib_end": second_half[-1][1],
+                "rss_mib_after_a_sixth": next(
+                    size for t, size in sampler.samples if t >= seconds / SOAK_WINDOWS
+                ),
+                "rss_mib_end": sampler.samples[-1][1],
                 "rss_mib_highest": max(size for _, size in sampler.samples),
                 "gateway_cpu_share": cpu / seconds,
                 "calls": last,
                 "floors": lowest,
+                "floors_of_minutes": floors(sampler.samples, 60),
             }
         },
     }
@@ -320,12 +355,17 @@ def main() -> None:
     parser.add_argument(
         "--with-litellm", action="store_true", help="compare with the LiteLLM proxy from PyPI"
     )
+    parser.add_argument(
+        "--litellm_venv",
+        type=pathlib.Path,
+        help="where the LiteLLM proxy is or will be installed (default: a throwaway folder)",
+    )
     parser.add_argument("--soak", type=float, help="watch memory for so many seconds instead")
     parser.add_argument("--rate", type=float, default=SOAK_RATE, help="calls a second of the soak")
     options = parser.parse_args()
     build_dir = options.build_dir.resolve()
     if options.soak is None:
-        print(json.dumps(measure(build_dir, with_litellm=options.with_litellm)))
+        print(json.dumps(measure(build_dir, with_litellm=options.with_litellm, venv=options.litellm_venv)))
         return
     report = soak(build_dir, options.soak, options.rate)
     print(json.dumps(report))
