@@ -162,6 +162,7 @@ class Roller {
     Op op = *maker;
     for (size_t k = 0; k < op.operands.size(); ++k) {
       std::vector<Operand> of_makers;
+      of_makers.reserve(makers.size());
       for (const Op* m : makers) of_makers.push_back(m->operands[k]);
       std::optional<Operand> operand = Together(of_makers, before, depth - 1, made);
       if (!operand.has_value()) return std::nullopt;

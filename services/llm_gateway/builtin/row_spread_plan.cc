@@ -116,6 +116,7 @@ class Spreader {
     for (const Piece& piece : on_partitions) partitions *= piece.size;
     while (true) {
       std::vector<Piece> loops;
+      loops.reserve(others.size());
       for (int axis : others) loops.push_back({axis, plan_.iteration.dims[axis], 1});
       Try(loops, on_partitions, columns);
       if (others.empty()) return;

@@ -341,7 +341,7 @@ Tile StageEmitter::Load(const Access& access) {
 }
 
 bool StageEmitter::IsReversed(const Access& access) const {
-  return stage_.tile_axes.empty() && stage_.matmul.k == 1 && stage_.free.axis >= 0 &&
+  return stage_.tile_axes.empty() && stage_.stage.matmul < 0 && stage_.free.axis >= 0 &&
          access.strides[stage_.free.axis] == -1;
 }
 
