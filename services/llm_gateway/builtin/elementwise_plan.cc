@@ -5,6 +5,7 @@
 #include <numeric>
 #include <vector>
 
+#include "services/llm_gateway/builtin/neighbours.h"
 #include "services/llm_gateway/builtin/plan.h"
 
 namespace nkiagent::builtin {
@@ -30,16 +31,17 @@ struct Choice {
   int free = -1, partition = -1;
   std::vector<int> tile_axes;
   int64_t limit = 1;
+  int64_t partition_limit = kMaxPartitions;
 };
 
 class Coster {
  public:
-  Coster(const Program& program, const StagePlan& plan, const Choice& choice)
-      : program_(program), plan_(plan), choice_(choice) {}
+  Coster(const Program& program, const Neighbours* neighbours, const StagePlan& plan, const Choice& choice)
+      : program_(program), neighbours_(neighbours), plan_(plan), choice_(choice) {}
 
   // Nanoseconds for the whole stage, about.
   double Run() {
-    const AxisTiling partition = TileAxis(choice_.it, choice_.partition, kMaxPartitions);
+    const AxisTiling partition = TileAxis(choice_.it, choice_.partition, choice_.partition_limit);
     const AxisTiling free = TileAxis(choice_.it, choice_.free, choice_.limit);
     partitions_ = partition.tile;
     columns_ = free.tile;
@@ -48,15 +50,20 @@ class Coster {
       if (i != choice_.free && i != choice_.partition && !IsTileAxis(i))
         tiles *= static_cast<double>(choice_.it.dims[i]);
     }
-    double elements = static_cast<double>(columns_), moved = 0;
+    double elements = static_cast<double>(columns_), moved = 0, handed_over = 0;
     for (int axis : choice_.tile_axes) elements *= static_cast<double>(choice_.it.dims[axis]);
     double computed = static_cast<double>(plan_.stage.ops.size()) * (kStartNs + elements);
     for (const Access& access : choice_.it.accesses) {
       if (access.is_positions) continue;
+      if (neighbours_ != nullptr) {
+        const Dims& dims = choice_.it.dims;
+        handed_over += kHandoverNs * neighbours_->Disagreeing(dims, partition, free, access);
+        if (neighbours_->Stays(dims, partition, free, access)) continue;
+      }
       moved += Move(access, partition, free, &computed);
     }
     // Tiles overlap; the first is only moved, the last only computed and stored.
-    return tiles * std::max(moved, computed) + moved + computed;
+    return tiles * std::max(moved, computed) + moved + computed + handed_over;
   }
 
  private:
@@ -110,6 +117,7 @@ class Coster {
   }
 
   const Program& program_;
+  const Neighbours* neighbours_;
   const StagePlan& plan_;
   const Choice& choice_;
   int64_t partitions_ = 1, columns_ = 1;
@@ -130,8 +138,9 @@ bool FitsManyAxes(const Choice& choice) {
 
 class Chooser {
  public:
-  Chooser(const Program& program, StagePlan* plan)
+  Chooser(const Program& program, const Neighbours* neighbours, StagePlan* plan)
       : program_(program),
+        neighbours_(neighbours),
         plan_(plan),
         limit_(plan->assumptions.max_free > 0 ? plan->assumptions.max_free : kElementwiseFree) {}
 
@@ -156,10 +165,16 @@ class Chooser {
   void Consider(const Iteration& it, int free) {
     const int rank = static_cast<int>(it.dims.size());
     if (rank == 1) Cost({it, free, -1, {}, limit_}, 1);
+    static const std::vector<int64_t> kOnlyDefault = {kMaxPartitions};
+    const std::vector<int64_t>& tiles = neighbours_ == nullptr ? kOnlyDefault : neighbours_->tiles();
     for (int partition = 0; partition < rank; ++partition) {
       if (partition == free) continue;
-      Cost({it, free, partition, {}, limit_}, 1);
-      Extend({it, free, partition, {}, limit_}, 0, it.dims[free]);
+      for (int64_t tile : tiles) {
+        if (tile != kMaxPartitions && tile >= it.dims[partition]) continue;
+        const Choice choice = {it, free, partition, {}, limit_, tile};
+        Cost(choice, 1);
+        Extend(choice, 0, it.dims[free]);
+      }
     }
   }
 
@@ -177,16 +192,17 @@ class Chooser {
   }
 
   void Cost(const Choice& choice, double factor) {
-    const double cost = factor * Coster(program_, *plan_, choice).Run();
+    const double cost = factor * Coster(program_, neighbours_, *plan_, choice).Run();
     if (cost > best_) return;
     best_ = cost;
     plan_->iteration = choice.it;
     plan_->free = TileAxis(choice.it, choice.free, choice.limit);
-    plan_->partition = TileAxis(choice.it, choice.partition, kMaxPartitions);
+    plan_->partition = TileAxis(choice.it, choice.partition, choice.partition_limit);
     plan_->tile_axes = choice.tile_axes;
   }
 
   const Program& program_;
+  const Neighbours* neighbours_;
   StagePlan* plan_;
   int64_t limit_;
   double best_ = std::numeric_limits<double>::infinity();
@@ -199,6 +215,8 @@ void SortByStride(const Access& access, std::vector<int>* axes) {
                    [&](int a, int b) { return access.strides[a] > access.strides[b]; });
 }
 
-void TileElementwise(const Program& program, StagePlan* plan) { Chooser(program, plan).Run(); }
+void TileElementwise(const Program& program, const Neighbours* neighbours, StagePlan* plan) {
+  Chooser(program, neighbours, plan).Run();
+}
 
 }  // namespace nkiagent::builtin

@@ -237,9 +237,10 @@ MatmulStageEmitter::Lines MatmulStageEmitter::ColumnLines(bool all) const {
   } else if (columns.count() > 1) {
     lines.base = absl::StrCat(names().chunk, " * ", columns.tile);
   }
-  if (!all && columns.count() > 1) {
-    const int64_t blocks = columns.tile / ChooseTile(columns.tile, kMaxPartitions);
-    lines.blocks = blocks == 1 ? names().chunk : absl::StrCat(names().chunk, " * ", blocks);
+  const std::string& loop = all ? panel_ : names().chunk;
+  if (all ? !panel_.empty() : columns.count() > 1) {
+    const int64_t blocks = lines.count / ChooseTile(lines.count, kMaxPartitions);
+    lines.blocks = blocks == 1 ? loop : absl::StrCat(loop, " * ", blocks);
   }
   lines.on_partitions = names().i_np;
   lines.on_free = names().i_nf;
@@ -258,8 +259,7 @@ std::string MatmulStageEmitter::MovingTile() {
     return absl::StrCat(moving_, "[", i_k, ", ", KNumber(), ", ", Sum({start, i_f}), "]");
   }
   if (rhs_.on_chip()) {
-    const std::string start = columns.count() > 1 ? absl::StrCat(names().chunk, " * ", columns.tile) : "";
-    return OnChipTile(rhs_, Sum({start, i_f}));
+    return OnChipTile(rhs_, columns.axis >= 0 ? axes()[columns.axis].text : i_f);
   }
   const std::string base = absl::StrCat(names().hbm[rhs_.value], "_tile");
   const AxisIndex column = columns.axis >= 0 ? axes()[columns.axis] : AxisIndex{};

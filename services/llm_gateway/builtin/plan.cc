@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <cstdlib>
 #include <limits>
+#include <optional>
 #include <utility>
 
+#include "services/llm_gateway/builtin/neighbours.h"
 #include "services/llm_gateway/builtin/residency.h"
 
 namespace nkiagent::builtin {
@@ -37,36 +39,45 @@ int BestPartitionAxis(const Iteration& it, const std::vector<int>& candidates) {
 // Squares smaller than this aren't worth turning.
 constexpr int64_t kSmallestTurnedBlock = 16;
 
-void TileRows(const Program& program, StagePlan* plan) {
-  const Iteration& it = plan->iteration;
-  std::vector<int> rows, frees;
-  for (int i = 0; i < static_cast<int>(it.dims.size()); ++i) (it.free[i] ? frees : rows).push_back(i);
-  std::vector<int> candidates = rows;
-  if (plan->stage.matmul >= 0) {
-    // The moving matrix is the same for all rows of a tile, so an axis that selects matrices needs a loop.
-    for (const Access& access : it.accesses) {
-      if (access.op != plan->stage.matmul || access.operand != 1) continue;
-      std::erase_if(candidates, [&](int axis) { return access.strides[axis] != 0; });
+// Nanoseconds of computing: instructions start after some 64 cycles and then take an element in each, of
+// about 1 GHz; a matmul of float32 takes four passes of twice that rate.
+double ComputeNs(const Program& program, const StagePlan& plan) {
+  constexpr double kStart = 64, kPasses = 4;
+  double tiles = static_cast<double>(plan.free.count());
+  for (size_t i = 0; i < plan.iteration.dims.size(); ++i) {
+    const int axis = static_cast<int>(i);
+    if (axis == plan.partition.axis) {
+      tiles *= static_cast<double>(plan.partition.count());
+    } else if (axis != plan.free.axis) {
+      tiles *= static_cast<double>(plan.iteration.dims[i]);
     }
   }
-  const int partition_axis = BestPartitionAxis(it, candidates);
-  plan->partition = TileAxis(it, partition_axis, kMaxPartitions);
-  for (int axis : rows) {
-    if (axis != partition_axis) plan->row_loops.push_back(axis);
+  const double columns = kStart + static_cast<double>(plan.free.tile);
+  double ns = static_cast<double>(plan.stage.ops.size()) * columns;
+  if (plan.stage.matmul >= 0) {
+    const bool wide = program.ops[plan.stage.matmul].dtype == DType::kFloat32;
+    ns += static_cast<double>(plan.matmul.k_count()) * columns * (wide ? kPasses : 1) / 2;
   }
-  int64_t limit = std::numeric_limits<int64_t>::max();
-  if (plan->stage.gathers)
-    limit = kGatherFree;
-  else if (plan->stage.matmul >= 0)
-    limit = kMaxMovingFree;
-  // What selects among a row needs all of it.
-  const bool selects = std::any_of(plan->stage.ops.begin(), plan->stage.ops.end(),
-                                   [&](int op) { return IsSelection(program.ops[op].fn); });
-  if (plan->assumptions.max_free > 0 && !selects) limit = std::min(limit, plan->assumptions.max_free);
-  if (!frees.empty()) {
-    plan->free = TileAxis(it, frees.back(), limit);
-    plan->free_loops.assign(frees.begin(), frees.end() - 1);
+  return tiles * ns;
+}
+
+// The rows on partitions that cost least, with what passes through HBM since a neighbour cuts it otherwise.
+AxisTiling AgreeOnRows(const Program& program, const Neighbours& neighbours,
+                       const std::vector<int>& candidates, const StagePlan& planned) {
+  StagePlan plan = planned;
+  const auto cost = [&] { return kHandoverNs * neighbours.Disagreeing(plan) + ComputeNs(program, plan); };
+  AxisTiling best = plan.partition;
+  double least = cost();
+  for (int axis : candidates) {
+    for (int64_t tile : neighbours.tiles()) {
+      plan.partition = TileAxis(plan.iteration, axis, tile);
+      const double ns = cost();
+      if (ns >= least) continue;
+      least = ns;
+      best = plan.partition;
+    }
   }
+  return best;
 }
 
 // Blocks of fewer columns aren't worth reading the rows again for each.
@@ -94,8 +105,46 @@ void CutPanel(int64_t bytes, StagePlan* plan) {
   mm.resident_moving = false;
 }
 
+void TileRows(const Program& program, const Neighbours* neighbours, StagePlan* plan) {
+  const Iteration& it = plan->iteration;
+  std::vector<int> rows, frees;
+  for (int i = 0; i < static_cast<int>(it.dims.size()); ++i) (it.free[i] ? frees : rows).push_back(i);
+  std::vector<int> candidates = rows;
+  if (plan->stage.matmul >= 0) {
+    // The moving matrix is the same for all rows of a tile, so an axis that selects matrices needs a loop.
+    for (const Access& access : it.accesses) {
+      if (access.op != plan->stage.matmul || access.operand != 1) continue;
+      std::erase_if(candidates, [&](int axis) { return access.strides[axis] != 0; });
+    }
+  }
+  plan->partition = TileAxis(it, BestPartitionAxis(it, candidates), kMaxPartitions);
+  int64_t limit = std::numeric_limits<int64_t>::max();
+  if (plan->stage.gathers)
+    limit = kGatherFree;
+  else if (plan->stage.matmul >= 0)
+    limit = kMaxMovingFree;
+  // What selects among a row needs all of it.
+  const bool selects = std::any_of(plan->stage.ops.begin(), plan->stage.ops.end(),
+                                   [&](int op) { return IsSelection(program.ops[op].fn); });
+  if (plan->assumptions.max_free > 0 && !selects) limit = std::min(limit, plan->assumptions.max_free);
+  if (!frees.empty()) {
+    plan->free = TileAxis(it, frees.back(), limit);
+    plan->free_loops.assign(frees.begin(), frees.end() - 1);
+  }
+  if (plan->stage.matmul >= 0 && !plan->stage.gathers) {
+    plan->matmul.k = program.ops[plan->stage.matmul].operands[0].view.dims[2];
+    plan->matmul.k_tile = ChooseTile(plan->matmul.k, kMaxPartitions);
+    plan->matmul.resident_moving = plan->assumptions.resident_moving;
+    CutPanel(DTypeBytes(program.ops[plan->stage.matmul].operands[1].dtype), plan);
+  }
+  if (neighbours != nullptr) plan->partition = AgreeOnRows(program, *neighbours, candidates, *plan);
+  for (int axis : rows) {
+    if (axis != plan->partition.axis) plan->row_loops.push_back(axis);
+  }
+}
+
 StagePlan PlanStage(const Program& program, const StagedProgram& staged, const Stage& stage,
-                    const StageAssumptions& assumptions) {
+                    const StageAssumptions& assumptions, const Neighbours* neighbours) {
   StagePlan plan;
   plan.stage = stage;
   plan.iteration = Coalesce(program, staged, stage);
@@ -106,18 +155,38 @@ StagePlan PlanStage(const Program& program, const StagedProgram& staged, const S
     return plan;
   }
   if (stage.has_free) {
-    TileRows(program, &plan);
-    SpreadRows(program, &plan);
+    TileRows(program, neighbours, &plan);
+    StagePlan spread = plan;
+    double saved = SpreadRows(program, &spread);
+    if (neighbours != nullptr)
+      saved -= kHandoverNs * (neighbours->Disagreeing(spread) - neighbours->Disagreeing(plan));
+    if (saved > 0) plan = std::move(spread);
   } else {
-    TileElementwise(program, &plan);
-  }
-  if (stage.matmul >= 0 && !stage.gathers) {
-    plan.matmul.k = program.ops[stage.matmul].operands[0].view.dims[2];
-    plan.matmul.k_tile = ChooseTile(plan.matmul.k, kMaxPartitions);
-    plan.matmul.resident_moving = assumptions.resident_moving;
-    CutPanel(DTypeBytes(program.ops[stage.matmul].operands[1].dtype), &plan);
+    TileElementwise(program, neighbours, &plan);
   }
   return plan;
+}
+
+// Tiles each stage again with regard to those around it, forth and back, until nothing changes.
+void AgreeOnTiles(KernelPlan* plan) {
+  constexpr int kSweeps = 3;
+  const std::vector<std::optional<Handover>> handovers = FindHandovers(*plan);
+  const size_t count = plan->stages.size();
+  bool changed = true;
+  for (int sweep = 0; sweep < kSweeps && changed; ++sweep) {
+    changed = false;
+    for (size_t step = 0; step < count; ++step) {
+      const size_t i = sweep % 2 == 0 ? step : count - 1 - step;
+      StagePlan& stage = plan->stages[i];
+      if (stage.stage.windowed || stage.stage.gathers || stage.stage.recurrent) continue;
+      const Neighbours neighbours(*plan, handovers, i);
+      if (!neighbours.any() || neighbours.Disagreeing(stage) == 0) continue;
+      StagePlan agreed = PlanStage(plan->program, plan->staged, stage.stage, stage.assumptions, &neighbours);
+      if (neighbours.Disagreeing(agreed) >= neighbours.Disagreeing(stage)) continue;
+      stage = std::move(agreed);
+      changed = true;
+    }
+  }
 }
 
 }  // namespace
@@ -164,8 +233,9 @@ absl::StatusOr<KernelPlan> MakePlan(const Graph& graph, const Assumptions& assum
   plan.staged = CutIntoStages(plan.program);
   for (size_t i = 0; i < plan.staged.stages.size(); ++i) {
     plan.stages.push_back(
-        PlanStage(plan.program, plan.staged, plan.staged.stages[i], assumptions.ForStage(i)));
+        PlanStage(plan.program, plan.staged, plan.staged.stages[i], assumptions.ForStage(i), nullptr));
   }
+  AgreeOnTiles(&plan);
   ChooseResidences(&plan);
   return plan;
 }

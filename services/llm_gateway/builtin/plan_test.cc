@@ -290,5 +290,39 @@ TEST(Residence, NothingStaysWhereTheAssumptionIsGone) {
   EXPECT_THAT(OnChip(PlanOf(kMlpGraph, assumptions)), IsEmpty());
 }
 
+// Batched product, softmax, batched product: 6 matrices of 65 rows.
+constexpr char kScoresGraph[] = R"(graph nki.graph.v1
+input q: float32[6, 65, 32]
+input k: float32[6, 32, 65]
+input v: float32[6, 65, 32]
+%bmm: float32[6, 65, 65] = aten.bmm.default(%q, %k)
+%softmax: float32[6, 65, 65] = aten._softmax.default(%bmm, -1, False)
+%bmm_1: float32[6, 65, 32] = aten.bmm.default(%softmax, %v)
+return %bmm_1
+)";
+
+TEST(Residence, StagesAgreeOnTheTilesOfAMatrix) {
+  const KernelPlan plan = PlanOf(kScoresGraph);
+  ASSERT_THAT(plan.stages, SizeIs(3));
+  // Alone, the softmax would take 78 of all 390 rows at once.
+  EXPECT_EQ(plan.stages[1].partition.size, 390);
+  EXPECT_EQ(plan.stages[1].partition.tile, 65);
+  EXPECT_THAT(ScratchIn(plan), IsEmpty());
+}
+
+TEST(Residence, ElementwiseStagesTakeTheTilesOfTheirNeighbours) {
+  // Heads of a projection, scaled: what the first product puts on partitions stays there.
+  const KernelPlan plan = PlanOf(
+      "graph nki.graph.v1\ninput x: float32[100, 64]\nparam w: float32[64, 64]\ninput y: float32[8, 16, 50]\n"
+      "%mm: float32[100, 64] = aten.mm.default(%x, %w)\n"
+      "%view: float32[2, 50, 4, 16] = aten.view.default(%mm, [2, 50, 4, 16])\n"
+      "%permute: float32[2, 4, 50, 16] = aten.permute.default(%view, [0, 2, 1, 3])\n"
+      "%mul: float32[2, 4, 50, 16] = aten.mul.Scalar(%permute, 0.5)\n"
+      "%view_1: float32[8, 50, 16] = aten.view.default(%mul, [8, 50, 16])\n"
+      "%bmm: float32[8, 50, 50] = aten.bmm.default(%view_1, %y)\nreturn %bmm\n");
+  EXPECT_THAT(ScratchIn(plan), IsEmpty());
+  EXPECT_EQ(plan.stages[0].partition.tile, 50);
+}
+
 }  // namespace
 }  // namespace nkiagent::builtin

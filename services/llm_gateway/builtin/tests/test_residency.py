@@ -118,7 +118,8 @@ def test_attention(writer: harness.Writer, shape: tuple[int, ...], dtype: torch.
     tolerance = harness.TOLERANCE
     harness.TOLERANCE = 2e-2 if dtype == torch.bfloat16 else tolerance
     try:
-        check(writer, Heads(shape[-1], 4, dtype), torch.randn(*shape).to(dtype))
+        source = check(writer, Heads(shape[-1], 4, dtype), torch.randn(*shape).to(dtype))
+        assert in_hbm(source) <= 1
     finally:
         harness.TOLERANCE = tolerance
 
