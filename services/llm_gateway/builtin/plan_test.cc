@@ -296,7 +296,7 @@ input q: float32[6, 65, 32]
 input k: float32[6, 32, 65]
 input v: float32[6, 65, 32]
 %bmm: float32[6, 65, 65] = aten.bmm.default(%q, %k)
-%softmax: float32[6, 65, 65] = aten._softmax.default(%bmm, -1, False)
+%softmax: float32[6, 65, 65] = aten._log_softmax.default(%bmm, -1, False)
 %bmm_1: float32[6, 65, 32] = aten.bmm.default(%softmax, %v)
 return %bmm_1
 )";
