@@ -135,6 +135,10 @@ SAMPLES["turned"] = (
     lambda x, t: F.grid_sample(x, F.affine_grid(t, (2, 3, 8, 8), align_corners=True), align_corners=True),
     lambda: (R(2, 3, 8, 8), R(2, 2, 3) * 0.5),
 )
+SAMPLES["antialiased"] = (
+    lambda x: F.interpolate(x, size=(5, 17), mode="bilinear", antialias=True),
+    lambda: (R(2, 3, 12, 13),),
+)
 FORMULAS = {
     "gamma": (
         lambda x: torch.lgamma(x) + torch.digamma(x.abs() + 0.3) + torch.polygamma(1, x.abs() + 0.3),

@@ -43,6 +43,7 @@ def table() -> dict[torch._ops.OperatorBase, Callable]:
     decompositions.update(get_decompositions(_TAKEN_APART))
     decompositions[aten.lstm.input] = _projected_lstm
     decompositions[aten.grid_sampler_3d.default] = _grid_sampler_3d
+    decompositions[aten._upsample_bilinear2d_aa.default] = _smoothly_resampled
     decompositions[aten.multilabel_margin_loss_forward.default] = _multilabel_margin_loss
     return decompositions
 
@@ -121,6 +122,26 @@ def _grid_sampler_3d(
         shares = [1 - torch.abs(a - p) for a, p in zip(at, places, strict=True)]
         total = total + taken(places) * (shares[0] * shares[1] * shares[2])[..., None]
     return total.permute(0, 4, 1, 2, 3).contiguous()
+
+
+def _hats(x: torch.Tensor, count: int, size: int, corners: bool, scale: float | None) -> torch.Tensor:
+    """Shares (size, count) of an axis's elements in those of the resampled one: hats as wide as the step."""
+    step = count / size if not scale else 1 / scale
+    if corners:
+        step = (count - 1) / (size - 1) if size > 1 else 0.0
+    centres = (torch.arange(size, device=x.device) + 0.5) * step
+    away = torch.arange(count, device=x.device) + 0.5 - centres[:, None]
+    shares = (1 - torch.abs(away) / max(step, 1.0)).clamp(min=0)
+    return (shares / shares.sum(1, keepdim=True)).to(x.dtype)
+
+
+def _smoothly_resampled(
+    x: torch.Tensor, size: list[int], corners: bool, down: float | None = None, across: float | None = None
+) -> torch.Tensor:
+    """Bilinear with antialiasing, as products with the shares along each axis."""
+    rows = _hats(x, x.shape[2], size[0], corners, down)
+    columns = _hats(x, x.shape[3], size[1], corners, across)
+    return rows @ (x @ columns.t())
 
 
 def _multilabel_margin_loss(
