@@ -1,8 +1,10 @@
 """nkictl bench as a person uses it: runs that are killed and go on, reports, exports, bad input."""
 
+import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import time
 from pathlib import Path
@@ -100,8 +102,8 @@ def test_a_killed_run_goes_on_and_repeats_no_finished_session(finished):
     assert len(runs) == 1
     assert runs[0]["state"] == "RUN_STATE_FINISHED"
     assert runs[0]["counts"] == {"total": 8, "passed": 6, "not_solved": 2}
-    sessions = (finished / "data" / "events.db").read_bytes()
-    assert sessions  # the sessions are kept
+    with contextlib.closing(sqlite3.connect(finished / "data" / "events.db")) as store:
+        assert store.execute("SELECT count(*), sum(open) FROM sessions").fetchone() == (8, 0)
     again = nkictl(finished, "bench", "run", "--name", runs[0]["spec"]["name"])
     assert again.returncode == 0, again.stderr
     assert "8 have ended before and are not repeated" in again.stdout
@@ -125,6 +127,9 @@ def test_the_report_has_its_keys_and_files(finished, tmp_path):
     assert [task["task"] for task in document["failed_tasks"]] == ["level1/3_random", "level2/6_fft"]
     assert 0 < document["latency"]["roofline_share"] <= 1
     assert document["toolchains"][0].startswith("compiler ")
+    times = document["verify_seconds"]
+    assert times["kernels"] == 6 and 0 < times["p50"] <= times["p90"] <= times["max"]
+    assert times["slowest_task"] in TASKS
     files = {path.name for path in (tmp_path / "out").iterdir()}
     figures = {
         f"{name}.{end}" for name in ("pass_rate", "turns", "failures", "roofline") for end in ("svg", "png")
@@ -155,6 +160,10 @@ def test_an_exported_run_is_verified_elsewhere_and_every_change_is_named(finishe
     assert tampered.returncode == 1
     assert "row 0 (task level1/1_relu): its record was changed" in tampered.stdout
     assert "its kernel is not the one that was recorded" in tampered.stdout
+    trusted = nkictl(elsewhere, "bench", "verify", str(file), "--public-key", "ab" * 32)
+    assert trusted.returncode == 1
+    assert "the run names another public key than the one to trust" in trusted.stdout
+    assert nkictl(elsewhere, "bench", "verify", str(file), "--public-key", "mine").returncode == 2
     refused = nkictl(elsewhere, "bench", "report", str(file), "-o", str(tmp_path / "none"))
     assert refused.returncode == 1
     assert "is not as its orchestrator signed it" in refused.stderr
@@ -175,6 +184,11 @@ def test_an_interrupted_run_is_reported_only_when_asked_and_can_be_cancelled(sui
     assert report.returncode == 1
     assert "run stuck is not finished (running, 0 of 1 sessions have ended)" in report.stderr
     assert nkictl(tmp_path / "work", "bench", "cancel", "stuck").stdout == "stuck cancelled\n"
+    exported = tmp_path / "stuck.run.json"
+    assert nkictl(tmp_path / "work", "bench", "export", "stuck", "-o", str(exported)).returncode == 0
+    verified = nkictl(tmp_path / "work", "bench", "verify", str(exported), "--signatures-only")
+    assert verified.returncode == 0
+    assert "the run is cancelled, 0 of 1 rows" in verified.stdout
     assert nkictl(tmp_path / "work", "bench", "report", "stuck", "--partial").returncode == 0
     other = nkictl(tmp_path / "work", "bench", "run", "--suite", str(suite), "--name", "stuck")
     assert other.returncode == 1
@@ -198,6 +212,11 @@ def test_bad_input_is_told_before_anything_starts(tmp_path):
     text = tmp_path / "text.json"
     text.write_text("{}")
     assert "not an exported run" in refusal("report", str(text))
+    text.write_text('{"format": "nkiagent.run-')
+    assert "it is cut off" in refusal("verify", str(text))
+    assert "can't read" in refusal("verify", str(tmp_path / "none.json"))
+    (tmp_path / "empty").mkdir()
+    assert "no .py file is in" in refusal("run", "--suite", str(tmp_path / "empty"))
     assert nkictl(tmp_path / "work", "bench", "run", "--suite", "x", "--mode", "magic").returncode == 2
     assert nkictl(tmp_path / "work", "bench").returncode == 2
 
