@@ -186,8 +186,8 @@ def measure_litellm(bench: Bench, venv: pathlib.Path | None) -> float:
         command = [venv / "bin/litellm", "--config", "config.yaml", "--host", "127.0.0.1"]
         command += ["--port", str(port), "--num_workers", str(os.cpu_count() or 1), "--telemetry", "False"]
         # It would ask the network for prices, and go to the stand-in by way of a proxy.
-        environment = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
-        environment["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+        here = {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+        environment = {**os.environ, **here, "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
         with open(folder / "log", "wb") as log:
             proxy = subprocess.Popen(
                 command,
