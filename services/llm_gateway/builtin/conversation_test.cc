@@ -138,7 +138,7 @@ TEST(NextMessage, RepairsAMismatchOfTheOnePassVariance) {
 TEST(NextMessage, SplitsRowsThatDoNotFit) {
   Conversation conversation = Ask(SoftmaxGraph(256, 40009));
   const Reply first = NextMessage(conversation);
-  const int line = LineOf(SourceOf(first), "nl.exp(");
+  const int line = LineOf(SourceOf(first), "nl.exp");
   Answer(&conversation, first,
          absl::StrCat("compiled: no (1 error)\nerror[err_sbuf_capacity_exceeded] line ", line,
                       ", col 24: tiles alive at this point need 480000 bytes of each sbuf partition\n"
