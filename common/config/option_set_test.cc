@@ -33,7 +33,7 @@ class OptionSetTest : public ::testing::Test {
     return path;
   }
 
-  absl::Status Parse(std::vector<std::string> args) {
+  absl::Status Parse(const std::vector<std::string>& args) {
     return set_
         .Parse(args,
                [this](const std::string& name) -> std::optional<std::string> {

@@ -102,7 +102,7 @@ class AsyncUnaryCall final : public UnaryReactor {
 
 }  // namespace
 
-Runtime::Runtime(RuntimeOptions options)
+Runtime::Runtime(const RuntimeOptions& options)
     : metrics_(options.service),
       requests_total_(metrics_.Counter("requests_total", "RPCs that ended, by method and status code.")),
       request_duration_seconds_(

@@ -35,7 +35,7 @@ struct RuntimeOptions {
 // Thread safe. Outlives the rpc::Server and the service objects.
 class Runtime {
  public:
-  explicit Runtime(RuntimeOptions options);
+  explicit Runtime(const RuntimeOptions& options);
 
   metrics::Metrics& metrics() { return metrics_; }
   Executor& executor() { return executor_; }

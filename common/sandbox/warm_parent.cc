@@ -137,7 +137,7 @@ WarmParent::~WarmParent() {
 
 // ------------------------------------------------------------------------------------------------ Calls
 
-absl::Status WarmParent::WaitForChild(absl::Time deadline, std::stop_token stop) {
+absl::Status WarmParent::WaitForChild(absl::Time deadline, const std::stop_token& stop) {
   std::unique_lock lock(mutex_);
   const auto possible = [this] {
     return state_ == State::kFailed || state_ == State::kStopping ||
@@ -174,7 +174,8 @@ void WarmParent::SendCancel(uint64_t id) {
   (void)SendMessage(socket_.get(), message, {}, MSG_DONTWAIT).ok();
 }
 
-absl::StatusOr<Outcome> WarmParent::Run(const Request& request, absl::Time deadline, std::stop_token stop) {
+absl::StatusOr<Outcome> WarmParent::Run(const Request& request, absl::Time deadline,
+                                        const std::stop_token& stop) {
   if (request.payload.size() > options_.max_payload_bytes) {
     return absl::InvalidArgumentError(absl::StrCat("sandbox payload of ", request.payload.size(),
                                                    " bytes, limit ", options_.max_payload_bytes));
@@ -492,7 +493,7 @@ void WarmParent::EndParent() {
   log_pipe_.reset();
 }
 
-bool WarmParent::MayRestart(absl::Status why) {
+bool WarmParent::MayRestart(const absl::Status& why) {
   const absl::Time now = absl::Now();
   while (!restart_times_.empty() && now - restart_times_.front() > options_.restart_window) {
     restart_times_.pop_front();

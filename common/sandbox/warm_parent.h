@@ -100,7 +100,7 @@ class WarmParent {
   // too long), ResourceExhausted (queue full), DeadlineExceeded (`deadline` passed first), Cancelled
   // (`stop`), Unavailable (no parent, or it died during the call), Internal (no child could be set up). On
   // every return the child is gone.
-  absl::StatusOr<Outcome> Run(const Request& request, absl::Time deadline, std::stop_token stop = {});
+  absl::StatusOr<Outcome> Run(const Request& request, absl::Time deadline, const std::stop_token& stop = {});
 
   ParentHealth Health() const;
 
@@ -124,10 +124,10 @@ class WarmParent {
   absl::Status HandlePacket(Packet packet);
   void ReadLog();
   void EndParent();
-  bool MayRestart(absl::Status why);
+  bool MayRestart(const absl::Status& why);
   std::string LogTail() const;
 
-  absl::Status WaitForChild(absl::Time deadline, std::stop_token stop);
+  absl::Status WaitForChild(absl::Time deadline, const std::stop_token& stop);
   void SendCancel(uint64_t id);
 
   const WarmParentOptions options_;

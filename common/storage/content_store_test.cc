@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -25,7 +26,7 @@ class ContentStoreTest : public ::testing::Test {
   ~ContentStoreTest() override { fs::remove_all(directory_); }
 
   static std::unique_ptr<ContentStore> Open(ContentStoreOptions options) {
-    return *ContentStore::Open(options);
+    return *ContentStore::Open(std::move(options));
   }
   static std::string Read(ContentStore& store, const std::string& name) {
     const auto bytes = store.Get(name);

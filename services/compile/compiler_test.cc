@@ -20,7 +20,6 @@ namespace {
 
 using nki::ir::testing::Dim;
 using nki::ir::testing::ProgramBuilder;
-using nki::ir::testing::Sym;
 using nki::ir::testing::Tile;
 using ::testing::HasSubstr;
 

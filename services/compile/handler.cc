@@ -8,8 +8,9 @@ grpc::ServerUnaryReactor* Handler::Compile(grpc::CallbackServerContext* context,
                                            const v1::CompileRequest* request, v1::CompileResponse* response) {
   return rpc::RunUnary(runtime_, context, "Compile", [=, this](const rpc::CallContext& call) {
     absl::StatusOr<v1::CompileResponse> answer = compiler_.Compile(call, *request);
-    if (answer.ok()) *response = *std::move(answer);
-    return answer.status();
+    if (!answer.ok()) return answer.status();
+    *response = *std::move(answer);
+    return absl::OkStatus();
   });
 }
 
@@ -18,8 +19,9 @@ grpc::ServerUnaryReactor* Handler::GetProgram(grpc::CallbackServerContext* conte
                                               v1::GetProgramResponse* response) {
   return rpc::RunUnary(runtime_, context, "GetProgram", [=, this](const rpc::CallContext&) {
     absl::StatusOr<v1::GetProgramResponse> answer = compiler_.GetProgram(*request);
-    if (answer.ok()) *response = *std::move(answer);
-    return answer.status();
+    if (!answer.ok()) return answer.status();
+    *response = *std::move(answer);
+    return absl::OkStatus();
   });
 }
 
@@ -28,8 +30,9 @@ grpc::ServerUnaryReactor* Handler::LookupApi(grpc::CallbackServerContext* contex
                                              v1::LookupApiResponse* response) {
   return rpc::RunUnary(runtime_, context, "LookupApi", [=, this](const rpc::CallContext& call) {
     absl::StatusOr<v1::LookupApiResponse> answer = reference_.Lookup(call, *request);
-    if (answer.ok()) *response = *std::move(answer);
-    return answer.status();
+    if (!answer.ok()) return answer.status();
+    *response = *std::move(answer);
+    return absl::OkStatus();
   });
 }
 

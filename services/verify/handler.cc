@@ -9,8 +9,9 @@ grpc::ServerUnaryReactor* Handler::DescribeTask(grpc::CallbackServerContext* con
                                                 v1::DescribeTaskResponse* response) {
   return rpc::RunUnary(runtime_, context, "DescribeTask", [=, this](const rpc::CallContext& call) {
     absl::StatusOr<v1::DescribeTaskResponse> answer = verifier_.DescribeTask(call, *request);
-    if (answer.ok()) *response = *std::move(answer);
-    return answer.status();
+    if (!answer.ok()) return answer.status();
+    *response = *std::move(answer);
+    return absl::OkStatus();
   });
 }
 
@@ -18,8 +19,9 @@ grpc::ServerUnaryReactor* Handler::Verify(grpc::CallbackServerContext* context,
                                           const v1::VerifyRequest* request, v1::VerifyResponse* response) {
   return rpc::RunUnary(runtime_, context, "Verify", [=, this](const rpc::CallContext& call) {
     absl::StatusOr<v1::VerifyResponse> answer = verifier_.Verify(call, *request);
-    if (answer.ok()) *response = *std::move(answer);
-    return answer.status();
+    if (!answer.ok()) return answer.status();
+    *response = *std::move(answer);
+    return absl::OkStatus();
   });
 }
 

@@ -13,7 +13,6 @@ namespace {
 
 using isa::DType;
 using isa::Opcode;
-using testing::HostTensor;
 using testing::RandomProgram;
 using testing::RunProgram;
 using testing::RunResult;

@@ -46,7 +46,7 @@ Finding WrongType(const InstrView& v, const OperandView& o, absl::string_view ex
           std::string(expected), std::string(isa::Name(o.dtype()))};
 }
 
-Finding WrongShape(const InstrView& v, const OperandView& o, std::string expected) {
+Finding WrongShape(const InstrView& v, const OperandView& o, const std::string& expected) {
   return {absl::StrCat("operand ", o.Describe(), " of '", v.row.name, "' must have shape ", expected),
           expected, ShapeText(o.access->shape)};
 }

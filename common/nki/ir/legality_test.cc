@@ -26,7 +26,6 @@ using testing::Imm;
 using ::testing::IsEmpty;
 using testing::None;
 using testing::ProgramBuilder;
-using testing::Sym;
 using testing::Tile;
 
 // One instruction as the last of a program.

@@ -26,7 +26,7 @@ enum class Opcode : uint8_t {
 #include "common/nki/isa/instructions.inc"
 };
 inline constexpr int kOpcodeCount = 0
-#define NKI_INSTRUCTION(...) +1
+#define NKI_INSTRUCTION(...) +1  // NOLINT(bugprone-macro-parentheses): a term of a sum
 #include "common/nki/isa/instructions.inc"
     ;
 

@@ -12,7 +12,6 @@
 namespace nkiagent::nki::timing {
 namespace {
 
-using ir::Access;
 using ir::Attrs;
 using ir::SymbolId;
 using ir::TensorId;

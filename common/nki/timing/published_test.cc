@@ -47,12 +47,12 @@ struct Matrices {
 };
 
 // A [rows, columns] tile of an HBM matrix.
-Access At(TensorId id, Affine row, Affine column, int64_t rows, int64_t columns) {
+Access At(TensorId id, const Affine& row, const Affine& column, int64_t rows, int64_t columns) {
   return Tile(id, {rows, columns}, {row + Dim(0), column + Dim(1)});
 }
 
 // Block `k` of an SBUF tensor [blocks, 128, columns], columns from `from` on.
-Access Block(TensorId id, Affine block, Affine from, int64_t columns) {
+Access Block(TensorId id, const Affine& block, const Affine& from, int64_t columns) {
   return Tile(id, {128, columns}, {block, Dim(0), from + Dim(1)});
 }
 
@@ -62,7 +62,8 @@ void Multiply(ProgramBuilder& b, TensorId psum, Access stationary, Access moving
   b.Emit(Opcode::kNcMatmul, {b.Whole(psum)}, {stationary, moving}, a);
 }
 
-void StoreResult(ProgramBuilder& b, const Matrices& x, TensorId psum, Affine row, Affine column) {
+void StoreResult(ProgramBuilder& b, const Matrices& x, TensorId psum, const Affine& row,
+                 const Affine& column) {
   const TensorId out = b.Sbuf("res_sb", {kTileM, kTileN}, DType::kBFloat16);
   b.Emit(Opcode::kTensorCopy, {b.Whole(out)}, {b.Whole(psum)});
   b.Copy(At(x.result, row, column, kTileM, kTileN), b.Whole(out));

@@ -271,7 +271,8 @@ class Writer {
   }
 
   // Work that is not shown one by one; the track of repeated DMAs is a queue of its own.
-  void AddSummarySlice(Resource unit, std::string name, double begin, double end, double busy, Json args) {
+  void AddSummarySlice(Resource unit, const std::string& name, double begin, double end, double busy,
+                       Json args) {
     args["busy_us"] = Us(busy);
     bool first = true;
     int thread = ThreadOf(unit);
@@ -330,7 +331,8 @@ class Writer {
     }
   }
 
-  void Counter(const std::string& name, const char* key, std::map<double, double> changes, double scale) {
+  void Counter(const std::string& name, const char* key, const std::map<double, double>& changes,
+               double scale) {
     double now = 0, shown = -1;
     for (const auto& [at, change] : changes) {
       now += change;

@@ -102,7 +102,7 @@ HandlerResult Allocate100GiB() {
 
 // Deep enough for any stack, but with an end that the compiler can see.
 int Recurse(int depth) {
-  volatile char frame[4096];
+  volatile char frame[4096] = {};
   frame[depth % 4096] = static_cast<char>(depth);
   return depth == 100'000'000 ? 0 : Recurse(depth + 1) + frame[0];
 }
@@ -207,7 +207,7 @@ HandlerResult Handle(absl::string_view payload, absl::Span<const int> fds) {
        }},
       {"segfault",
        [] {
-         *static_cast<volatile int*>(nullptr) = 1;
+         *static_cast<volatile int*>(nullptr) = 1;  // NOLINT(clang-analyzer-core.NullDereference): on purpose
          return Ok("");
        }},
       {"abort",
@@ -245,7 +245,7 @@ HandlerResult Handle(absl::string_view payload, absl::Span<const int> fds) {
 }  // namespace nkiagent::sandbox
 
 int main(int argc, char** argv) {
-  using namespace nkiagent::sandbox;
+  using namespace nkiagent::sandbox;  // NOLINT(google-build-using-namespace): of this file's own
   auto policy = ParsePolicy(argc > 1 ? argv[1] : "");
   if (!policy.ok()) {
     fprintf(stderr, "%s\n", policy.status().ToString().c_str());

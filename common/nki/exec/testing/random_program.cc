@@ -15,7 +15,6 @@ using ir::Attrs;
 using ir::Operand;
 using ir::TensorId;
 using isa::AluOp;
-using isa::Buffer;
 using isa::DType;
 using isa::Opcode;
 
