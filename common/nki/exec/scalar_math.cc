@@ -95,7 +95,7 @@ float ApplyAct(ActFn fn, float xf) {
   const auto sigmoid = [](double v) { return 1.0 / (1.0 + std::exp(-v)); };
   const auto softplus = [](double v) { return std::fmax(v, 0.0) + std::log1p(std::exp(-std::fabs(v))); };
   const auto normal_cdf = [](double v) { return 0.5 * std::erfc(-v / std::numbers::sqrt2); };
-  double y;
+  double y = x;  // NOLINT(clang-analyzer-deadcode.DeadStores): g++ does not see that each case sets it
   switch (fn) {
     case ActFn::kCopy:
       return xf;
