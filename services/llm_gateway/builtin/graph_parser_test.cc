@@ -100,7 +100,7 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(
         BadCase{"", "returns nothing"}, BadCase{"return\n", "names nothing"},
         BadCase{"return %x\n", "line 2: '%x' is used before it is defined"},
-        BadCase{"input x: float64[2]\nreturn %x\n", "unsupported type float64[2]"},
+        BadCase{"input x: complex64[2]\nreturn %x\n", "unsupported type complex64[2]"},
         BadCase{"input x: float32[s0]\nreturn %x\n", "'s0' is no static axis size"},
         BadCase{"input x: float32[2\nreturn %x\n", "expected ','"},
         BadCase{"input x: float32[2]\ninput x: float32[2]\nreturn %x\n", "line 3: 'x' is defined twice"},
