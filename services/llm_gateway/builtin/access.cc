@@ -26,8 +26,9 @@ Dims StepsFrom(std::vector<int64_t> candidates, int64_t total) {
   return steps;
 }
 
+// `leaves`, if given, is set to the axis that a subscript would leave, where that is why there is no answer.
 std::optional<HbmIndex> TrySteps(const Dims& steps, int64_t total, int64_t offset, const Dims& strides,
-                                 const Dims& extents) {
+                                 const Dims& extents, std::optional<size_t>* leaves = nullptr) {
   HbmIndex index;
   Dims first, last;  // smallest and largest subscript of each axis
   int64_t outer = total;
@@ -51,9 +52,23 @@ std::optional<HbmIndex> TrySteps(const Dims& steps, int64_t total, int64_t offse
     if (!placed) return std::nullopt;
   }
   for (size_t a = 0; a < steps.size(); ++a) {
-    if (first[a] < 0 || last[a] >= index.shape[a]) return std::nullopt;
+    if (first[a] >= 0 && last[a] < index.shape[a]) continue;
+    if (leaves != nullptr) *leaves = a;
+    return std::nullopt;
   }
   return index;
+}
+
+// As TrySteps; an axis that a subscript would leave is joined with the one outside of it, as long as there is
+// one. Windows that begin in the midst of a block need that.
+std::optional<HbmIndex> TryJoinedSteps(Dims steps, int64_t total, int64_t offset, const Dims& strides,
+                                       const Dims& extents) {
+  for (;;) {
+    std::optional<size_t> leaves;
+    std::optional<HbmIndex> index = TrySteps(steps, total, offset, strides, extents, &leaves);
+    if (index.has_value() || leaves.value_or(0) == 0) return index;
+    steps.erase(steps.begin() + static_cast<ptrdiff_t>(*leaves) - 1);
+  }
 }
 
 }  // namespace
@@ -73,7 +88,9 @@ std::optional<HbmIndex> IndexOf(const Dims& tensor_dims, int64_t offset, const D
   all.insert(all.end(), own.begin(), own.end());
   if (std::optional<HbmIndex> index = TrySteps(StepsFrom(all, total), total, offset, strides, extents))
     return index;
-  return TrySteps(StepsFrom(own, total), total, offset, strides, extents);
+  if (std::optional<HbmIndex> index = TrySteps(StepsFrom(own, total), total, offset, strides, extents))
+    return index;
+  return TryJoinedSteps(StepsFrom(used, total), total, offset, strides, extents);
 }
 
 std::optional<std::vector<Subscript>> SubscriptsIn(const Dims& shape, int64_t offset, const Dims& strides,

@@ -68,6 +68,11 @@ TEST(IndexOf, TellsStepsOverOddAxes) {
   ExpectSameElements({9, 4}, {4, {4, 4}, {8, 1}});
 }
 
+// Rows 4 to 17 of 21 that lie in blocks of 7, as two halves.
+TEST(IndexOf, TellsWindowsThatBeginInsideABlock) {
+  ExpectSameElements({3, 7, 5}, {20, {2, 7, 5}, {35, 5, 1}});
+}
+
 TEST(IndexOf, RefusesWhatLeavesTheTensor) {
   EXPECT_FALSE(IndexOf({8}, 0, {-1}, {8}).has_value());
   EXPECT_FALSE(IndexOf({8}, 1, {1}, {8}).has_value());
