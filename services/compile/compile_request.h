@@ -14,8 +14,8 @@ namespace nkiagent::compile {
 
 // Limits of the contract (proto/nkiagent/compile/v1/compile_service.proto, proto/nkiagent/common/v1).
 inline constexpr size_t kMaxSourceBytes = size_t{4} << 20;
-// A ResNet-101 has some 420 parameters and statistics.
-inline constexpr int kMaxArguments = 512;
+// A DenseNet-201 has some 1,000 parameters and statistics.
+inline constexpr int kMaxArguments = 2048;
 inline constexpr int kMaxConstants = 64;
 inline constexpr size_t kMaxLiteralBytes = 4096;
 // Weights of 3-D convolutions have 5 axes.

@@ -73,12 +73,12 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"GridHuge", [](auto& r) { r.mutable_kernel()->add_grid_dims(2'000'000'000); }, "programs"},
         Refusal{"ManyArguments",
                 [](auto& r) {
-                  for (int i = 0; i < 512; ++i) {
+                  for (int i = 0; i < kMaxArguments; ++i) {
                     *r.add_arguments() = r.arguments(0);
                     r.mutable_arguments(i + 1)->set_name(absl::StrCat("a", i));
                   }
                 },
-                "arguments has 513 entries > 512"},
+                "arguments has 2049 entries > 2048"},
         Refusal{"BadName", [](auto& r) { r.mutable_arguments(0)->set_name("a.b"); },
                 "arguments[0].name 'a.b'"},
         Refusal{"SameName", [](auto& r) { *r.add_arguments() = r.arguments(0); },

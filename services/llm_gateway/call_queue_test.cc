@@ -68,10 +68,10 @@ TEST_F(CallQueueTest, RefusesWhoFindsItFull) {
   std::shared_ptr<CallQueue::Ticket> held;
   queue.Enter("", CallContext(), [&](TicketOr ticket) { held = *std::move(ticket); });
   absl::Status status;
-  queue.Enter("", CallContext(), [&](TicketOr ticket) { status = ticket.status(); });
+  queue.Enter("", CallContext(), [&](const TicketOr& ticket) { status = ticket.status(); });
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
   held.reset();
-  queue.Enter("", CallContext(), [&](TicketOr ticket) { status = ticket.status(); });
+  queue.Enter("", CallContext(), [&](const TicketOr& ticket) { status = ticket.status(); });
   EXPECT_TRUE(status.ok());
   EXPECT_EQ(queue.running(), 0);
 }
@@ -91,7 +91,7 @@ TEST_F(CallQueueTest, ACallThatEndsWhileItWaitsLeavesTheQueue) {
   late.deadline = absl::Now() + absl::Milliseconds(5);
   std::latch done(1);
   absl::Status late_status;
-  queue.Enter("", late.context(), [&](TicketOr ticket) {
+  queue.Enter("", late.context(), [&](const TicketOr& ticket) {
     late_status = ticket.status();
     done.count_down();
   });
@@ -109,7 +109,7 @@ TEST_F(CallQueueTest, ACallThatWasCancelledBeforeItCameDoesNotStay) {
   Caller caller;
   caller.stop.request_stop();
   int calls = 0;
-  queue.Enter("", caller.context(), [&](TicketOr) { ++calls; });
+  queue.Enter("", caller.context(), [&](const TicketOr&) { ++calls; });
   EXPECT_EQ(calls, 1);
   EXPECT_EQ(queue.waiting(), 0);
 }

@@ -178,7 +178,7 @@ void Gateway::Generate(const GenerateRequest& request, const CallContext& contex
   Stream(std::make_shared<const GenerateRequest>(request), context, nullptr, std::move(done));
 }
 
-void Gateway::Stream(std::shared_ptr<const GenerateRequest> request, const CallContext& context,
+void Gateway::Stream(const std::shared_ptr<const GenerateRequest>& request, const CallContext& context,
                      std::shared_ptr<PieceSink> pieces, Provider::Done done) {
   if (absl::Status status = ValidateRequest(*request); !status.ok()) return done(status);
   if (pieces != nullptr && request->sampling().samples() > 1) {

@@ -76,7 +76,7 @@ class Gateway {
 
   // As Generate; `pieces` gets the answer as it is made, if it is made bit by bit, and otherwise all of it
   // before `done`. Null: as Generate.
-  void Stream(std::shared_ptr<const GenerateRequest> request, const CallContext& context,
+  void Stream(const std::shared_ptr<const GenerateRequest>& request, const CallContext& context,
               std::shared_ptr<PieceSink> pieces, Provider::Done done);
 
   // Offers other models and aliases from now on, all at once. Calls in progress go on as they began; entries

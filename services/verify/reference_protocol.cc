@@ -22,8 +22,8 @@ using common::v1::TensorSpec;
 using contract::CleanText;
 using nlohmann::json;
 
-// Of a kernel's signature; a larger one has no use.
-constexpr size_t kMaxTensors = 512;
+// Of a kernel's signature, as compile-service takes them.
+constexpr size_t kMaxTensors = 2048;
 constexpr int kMaxRank = 5;
 constexpr size_t kMaxNameBytes = 128;
 constexpr size_t kMaxMessageBytes = 1000;
@@ -162,7 +162,7 @@ DescribeReply ParseFacts(const json& reply, uint64_t arena_bytes) {
   v1::TaskFacts& facts = result.facts;
   std::set<std::string> names;
   std::vector<uint64_t> parameter_sizes;
-  Require(reply.at("arguments").size() <= kMaxTensors, "more than 512 arguments");
+  Require(reply.at("arguments").size() <= kMaxTensors, absl::StrCat("more than ", kMaxTensors, " arguments"));
   for (const json& value : reply.at("arguments")) {
     TensorSpec spec = ParseSpec(value);
     Require(names.insert(spec.name()).second, "two arguments of one name");
@@ -177,7 +177,7 @@ DescribeReply ParseFacts(const json& reply, uint64_t arena_bytes) {
   }
   Require(result.input_count > 0, "no input");
   const json& outputs = reply.at("outputs");
-  Require(!outputs.empty() && outputs.size() <= kMaxTensors, "no outputs, or more than 512");
+  Require(!outputs.empty() && outputs.size() <= kMaxTensors, absl::StrCat("no outputs, or more than ", kMaxTensors));
   for (const json& value : outputs) {
     TensorSpec spec = ParseSpec(value);
     Require(spec.role() == common::v1::TENSOR_ROLE_OUTPUT, "an output that is none");
@@ -196,7 +196,7 @@ DescribeReply ParseFacts(const json& reply, uint64_t arena_bytes) {
                                  " bytes, the limit is ", kMaxGraphBytes));
   }
   for (const json& scalar : reply.at("folded_scalars")) {
-    Require(facts.folded_scalars_size() < static_cast<int>(kMaxTensors), "more than 512 scalars");
+    Require(facts.folded_scalars_size() < static_cast<int>(kMaxTensors), absl::StrCat("more than ", kMaxTensors, " scalars"));
     auto* folded = facts.add_folded_scalars();
     folded->set_name(CleanText(scalar.at("name").get<std::string>(), kMaxNameBytes));
     folded->set_literal(CleanText(scalar.at("literal").get<std::string>(), kMaxMessageBytes));
