@@ -177,7 +177,8 @@ DescribeReply ParseFacts(const json& reply, uint64_t arena_bytes) {
   }
   Require(result.input_count > 0, "no input");
   const json& outputs = reply.at("outputs");
-  Require(!outputs.empty() && outputs.size() <= kMaxTensors, absl::StrCat("no outputs, or more than ", kMaxTensors));
+  Require(!outputs.empty() && outputs.size() <= kMaxTensors,
+          absl::StrCat("no outputs, or more than ", kMaxTensors));
   for (const json& value : outputs) {
     TensorSpec spec = ParseSpec(value);
     Require(spec.role() == common::v1::TENSOR_ROLE_OUTPUT, "an output that is none");
@@ -196,7 +197,8 @@ DescribeReply ParseFacts(const json& reply, uint64_t arena_bytes) {
                                  " bytes, the limit is ", kMaxGraphBytes));
   }
   for (const json& scalar : reply.at("folded_scalars")) {
-    Require(facts.folded_scalars_size() < static_cast<int>(kMaxTensors), absl::StrCat("more than ", kMaxTensors, " scalars"));
+    Require(facts.folded_scalars_size() < static_cast<int>(kMaxTensors),
+            absl::StrCat("more than ", kMaxTensors, " scalars"));
     auto* folded = facts.add_folded_scalars();
     folded->set_name(CleanText(scalar.at("name").get<std::string>(), kMaxNameBytes));
     folded->set_literal(CleanText(scalar.at("literal").get<std::string>(), kMaxMessageBytes));
