@@ -26,14 +26,6 @@ class AttentionStageEmitter : public StageEmitter {
   std::vector<std::pair<std::string, std::string>> MoreIndices() const override { return vectors_; }
 
  private:
-  // An axis in tiles; the last may be ragged.
-  struct Tiles {
-    int64_t size = 1, tile = 1;
-    int64_t count() const { return (size + tile - 1) / tile; }
-    bool ragged() const { return size % tile != 0; }
-    int64_t padded() const { return count() * tile; }
-  };
-
   void ChooseTiles();
   std::string Vector(absl::string_view base, int64_t count, bool partitions);
   // An SBUF tensor, of zeros or unset.

@@ -43,6 +43,17 @@ bool IsReal(const Dims& dims) {
   return true;
 }
 
+// An operation over `axis` of `x`, without its type.
+Op Along(Fn fn, const Tensor& x, int axis) {
+  Op op;
+  op.fn = fn;
+  op.operands = {x};
+  op.dims = x.view.dims;
+  op.reduced.assign(op.dims.size(), false);
+  op.reduced[axis] = true;
+  return op;
+}
+
 }  // namespace
 
 void Builder::Fail(const std::string& message) {
@@ -211,12 +222,7 @@ Tensor Builder::Reduce(Fn fn, const Tensor& x, std::vector<bool> reduced, bool k
 
 Tensor Builder::Scan(Fn fn, const Tensor& x, int axis, DType dtype) {
   if (failed()) return x;
-  Op op;
-  op.fn = fn;
-  op.operands = {x};
-  op.dims = x.view.dims;
-  op.reduced.assign(op.dims.size(), false);
-  op.reduced[axis] = true;
+  Op op = Along(fn, x, axis);
   op.dtype = dtype;
   const Dims dims = op.dims;
   return dims[axis] == 1 ? Cast(x, dtype) : Emit(std::move(op), dims);
@@ -224,12 +230,7 @@ Tensor Builder::Scan(Fn fn, const Tensor& x, int axis, DType dtype) {
 
 Tensor Builder::Top(Fn fn, const Tensor& x, int axis, Selection selection, DType dtype) {
   if (failed()) return x;
-  Op op;
-  op.fn = fn;
-  op.operands = {x};
-  op.dims = x.view.dims;
-  op.reduced.assign(op.dims.size(), false);
-  op.reduced[axis] = true;
+  Op op = Along(fn, x, axis);
   op.selection = selection;
   op.dtype = dtype;
   Dims dims = op.dims;

@@ -70,9 +70,7 @@ Tensor Distances(NodeLowering& n, const Tensor& x, const Tensor& y, double p, DT
 
 bool LowerMatmul(NodeLowering& n) {
   const absl::string_view op = n.op();
-  if (op == "aten.mm" || op == "aten.bmm") {
-    n.Yield(Product(n, n.TensorAt(0, "self"), n.TensorAt(1, "mat2"), n.dtype()));
-  } else if (op == "aten._int_mm") {
+  if (op == "aten.mm" || op == "aten.bmm" || op == "aten._int_mm") {
     n.Yield(Product(n, n.TensorAt(0, "self"), n.TensorAt(1, "mat2"), n.dtype()));
   } else if (op == "aten.addmm" || op == "aten.baddbmm" || op == "aten.addmv") {
     n.Yield(BiasedProduct(n));

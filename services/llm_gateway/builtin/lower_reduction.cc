@@ -28,7 +28,8 @@ struct Cut {
 // Cycles, about, of a reduction over rows of `length` elements on 128 partitions. The constant is what
 // starting an instruction costs.
 double Cycles(int64_t rows, int64_t length) {
-  return static_cast<double>((rows + 127) / 128) * (static_cast<double>(length) + 64);
+  const int64_t tiles = (rows + 127) / 128;
+  return static_cast<double>(tiles) * (static_cast<double>(length) + 64);
 }
 
 // What passing partial results through memory costs beside their reduction: two transfers of 2 us.

@@ -73,6 +73,16 @@ struct AxisTiling {
   bool ragged() const { return size % tile != 0; }
 };
 
+// The same of an axis that no iteration has.
+struct Tiles {
+  int64_t size = 1;
+  int64_t tile = 1;
+
+  int64_t count() const { return (size + tile - 1) / tile; }
+  bool ragged() const { return size % tile != 0; }
+  int64_t padded() const { return count() * tile; }
+};
+
 // Tiles along `axis` (-1 for none) of at most `limit`.
 AxisTiling TileAxis(const Iteration& iteration, int axis, int64_t limit);
 

@@ -32,9 +32,7 @@ RecurrentStageEmitter::RecurrentStageEmitter(const KernelPlan& plan, const Stage
       inputs_(Cut(r_.inputs)),
       batch_(Cut(r_.batch)) {}
 
-RecurrentStageEmitter::Tiles RecurrentStageEmitter::Cut(int64_t size) {
-  return {size, ChooseTile(size, kMaxPartitions)};
-}
+Tiles RecurrentStageEmitter::Cut(int64_t size) { return {size, ChooseTile(size, kMaxPartitions)}; }
 
 std::string RecurrentStageEmitter::Headline() const {
   return absl::StrCat(op_.origin, ": ", NameOf(r_.kind), " layer, ", r_.steps, " steps",

@@ -23,13 +23,7 @@ class RecurrentStageEmitter : public StageEmitter {
   std::vector<std::pair<std::string, std::string>> MoreIndices() const override { return vectors_; }
 
  private:
-  // An axis in tiles; the last may be ragged. Tensors on chip hold whole tiles, zero beyond the axis.
-  struct Tiles {
-    int64_t size = 1, tile = 1;
-    int64_t count() const { return (size + tile - 1) / tile; }
-    bool ragged() const { return size % tile != 0; }
-    int64_t padded() const { return count() * tile; }
-  };
+  // Tensors on chip hold whole tiles, zero beyond the axis.
   static Tiles Cut(int64_t size);
 
   // A loop over the tiles; what stands for its variable ("0" for a single tile).
