@@ -28,13 +28,6 @@ constexpr char kHighest[] = "3.0e38";
 
 using Kind = AxisIndex::Kind;
 
-std::string Masked(std::vector<std::string> conditions) {
-  std::erase(conditions, "");
-  if (conditions.empty()) return "";
-  if (conditions.size() == 1) return absl::StrCat(", mask=(", conditions[0], ")");
-  return absl::StrCat(", mask=((", absl::StrJoin(conditions, ") & ("), "))");
-}
-
 std::string Shape(const std::vector<std::string>& sizes) {
   return absl::StrCat("(", absl::StrJoin(sizes, ", "), ")");
 }
@@ -131,11 +124,6 @@ std::string AttentionStageEmitter::Declare(absl::string_view base, absl::string_
   return name;
 }
 
-std::string AttentionStageEmitter::In(const Tiles& tiles, const std::string& variable,
-                                      const std::string& vector) {
-  return tiles.count() == 1 ? vector : absl::StrCat(variable, " * ", tiles.tile, " + ", vector);
-}
-
 std::string AttentionStageEmitter::OpenTiles(absl::string_view variable, const Tiles& tiles) {
   if (tiles.count() == 1) return "0";
   OpenLoop(std::string(variable), tiles.count(), /*in_order=*/false);
@@ -164,7 +152,7 @@ std::string AttentionStageEmitter::Load(absl::string_view base, absl::string_vie
 }
 
 std::string AttentionStageEmitter::RowMask() const {
-  return rows_.ragged() ? absl::StrCat(In(rows_, r_, i_q_), " < ", a_.rows) : "";
+  return rows_.ragged() ? absl::StrCat(rows_.Index(r_, i_q_), " < ", a_.rows) : "";
 }
 
 std::string AttentionStageEmitter::Scale() const {
@@ -209,16 +197,16 @@ void AttentionStageEmitter::EmitKeys() {
                     values.dtype);
   if (direct) {
     const std::string k = OpenTiles(names().k, depth_);
-    const std::string row = In(depth_, k, i_d_);
+    const std::string row = depth_.Index(k, i_d_);
     body().Line(absl::StrCat(keys_, "[", i_d_, ", ", depth_.count() > 1 ? absl::StrCat(k, ", ") : "", span,
                              "] = nl.load(",
                              At(keys, {Plus(first, span), Kind::kFree, true}, {row, Kind::kPartition, true}),
-                             Masked({depth_.ragged() ? absl::StrCat(row, " < ", a_.depth) : ""}), ")"));
+                             MaskArgument({depth_.ragged() ? absl::StrCat(row, " < ", a_.depth) : ""}), ")"));
     CloseTiles(depth_);
   }
   if (tile_.empty()) tile_ = names().names.Unique("n");
   const std::string n = OpenColumnTiles(/*all=*/resident_);
-  const std::string column = Plus(first, In(columns_, n, i_n_));
+  const std::string column = Plus(first, columns_.Index(n, i_n_));
   const std::string mask = columns_.ragged() ? absl::StrCat(column, " < ", a_.columns) : "";
   if (!direct) {
     const std::string i_depth = i_da_;
@@ -230,18 +218,19 @@ void AttentionStageEmitter::EmitKeys() {
       rows = Declare("key_rows", shape, true, keys.dtype);
       body().Line(absl::StrCat(rows, "[", i_n_, ", ", i_depth, "] = nl.load(", source, ")"));
     } else {
-      rows = Load("key_rows", shape, absl::StrCat(i_n_, ", ", i_depth), source, Masked({mask}), keys.dtype);
+      rows = Load("key_rows", shape, absl::StrCat(i_n_, ", ", i_depth), source, MaskArgument({mask}),
+                  keys.dtype);
     }
     const std::string k = OpenTiles(names().k, depth_);
     const std::string square =
-        depth_.count() > 1 ? absl::StrCat(rows, "[", i_n_, ", ", In(depth_, k, i_df_), "]") : rows;
+        depth_.count() > 1 ? absl::StrCat(rows, "[", i_n_, ", ", depth_.Index(k, i_df_), "]") : rows;
     body().Line(absl::StrCat(keys_, "[", i_d_, ", ", depth_.count() > 1 ? absl::StrCat(k, ", ") : "",
-                             In(columns_, n, i_nf_), "] = nisa.nc_transpose(", square, ")"));
+                             columns_.Index(n, i_nf_), "] = nisa.nc_transpose(", square, ")"));
     CloseTiles(depth_);
   }
   body().Line(absl::StrCat(
       values_, "[", i_n_, ", ", columns_.count() > 1 ? absl::StrCat(n, ", ") : "", i_w_, "] = nl.load(",
-      At(values, {column, Kind::kPartition, true}, {i_w_, Kind::kFree, false}), Masked({mask}), ")"));
+      At(values, {column, Kind::kPartition, true}, {i_w_, Kind::kFree, false}), MaskArgument({mask}), ")"));
   CloseTiles(columns_);
 }
 
@@ -270,7 +259,7 @@ void AttentionStageEmitter::EmitQueries() {
   const Operand& queries = op_.operands[kQueries];
   const bool direct =
       queries.view.strides[queries.view.strides.size() - 2] == 1 && queries.view.strides.back() != 1;
-  const std::string row = In(rows_, r_, direct ? i_qf_ : i_q_);
+  const std::string row = rows_.Index(r_, direct ? i_qf_ : i_q_);
   const std::string row_mask = rows_.ragged() ? absl::StrCat(row, " < ", a_.rows) : "";
   const bool scaled = scale_queries_ && a_.scale != 1;
   const std::string factor = NumberLiteral(a_.scale, DType::kFloat32);
@@ -288,7 +277,7 @@ void AttentionStageEmitter::EmitQueries() {
       rows = Declare("query_rows", shape, true, queries.dtype);
       body().Line(absl::StrCat(rows, "[", i_q_, ", ", i_depth, "] = nl.load(", source, ")"));
     } else {
-      rows = Load("query_rows", shape, absl::StrCat(i_q_, ", ", i_depth), source, Masked({row_mask}),
+      rows = Load("query_rows", shape, absl::StrCat(i_q_, ", ", i_depth), source, MaskArgument({row_mask}),
                   queries.dtype);
     }
   }
@@ -296,14 +285,14 @@ void AttentionStageEmitter::EmitQueries() {
   const std::string to =
       absl::StrCat(queries_, "[", i_d_, ", ", depth_.count() > 1 ? absl::StrCat(k, ", ") : "", i_qf_, "]");
   if (direct) {
-    const std::string at = In(depth_, k, i_d_);
-    body().Line(
-        absl::StrCat(to, " = nl.load(", At(queries, {row, Kind::kFree, true}, {at, Kind::kPartition, true}),
-                     Masked({row_mask, depth_.ragged() ? absl::StrCat(at, " < ", a_.depth) : ""}), ")"));
+    const std::string at = depth_.Index(k, i_d_);
+    body().Line(absl::StrCat(
+        to, " = nl.load(", At(queries, {row, Kind::kFree, true}, {at, Kind::kPartition, true}),
+        MaskArgument({row_mask, depth_.ragged() ? absl::StrCat(at, " < ", a_.depth) : ""}), ")"));
     if (scaled) body().Line(absl::StrCat(to, " = nl.multiply(", to, ", ", factor, type, ")"));
   } else {
     const std::string square =
-        depth_.count() > 1 ? absl::StrCat(rows, "[", i_q_, ", ", In(depth_, k, i_df_), "]") : rows;
+        depth_.count() > 1 ? absl::StrCat(rows, "[", i_q_, ", ", depth_.Index(k, i_df_), "]") : rows;
     const std::string turned = absl::StrCat("nisa.nc_transpose(", square, ")");
     body().Line(absl::StrCat(
         to, " = ", scaled ? absl::StrCat("nl.multiply(", turned, ", ", factor, type, ")") : turned));
@@ -405,12 +394,12 @@ std::string AttentionStageEmitter::Extra(int operand) {
     if (!along || i_s_ == i_all_) return shared->second;
     return absl::StrCat(shared->second, "[", i_q_, ", ", Plus(first_, i_s_), "]");
   }
-  const std::string row = In(rows_, r_, i_q_), column = along ? Plus(first_, i_s_) : "";
+  const std::string row = rows_.Index(r_, i_q_), column = along ? Plus(first_, i_s_) : "";
   return Load(absl::StrCat(names().hbm[extra.value], "_tile"),
               Shape({absl::StrCat(rows_.tile), along ? width_ : "1"}),
               absl::StrCat(i_q_, ", ", along ? i_s_ : "nl.arange(1)[None, :]"),
-              At(extra, {row, Kind::kPartition, true}, {column, Kind::kFree, true}), Masked({RowMask()}),
-              extra.dtype);
+              At(extra, {row, Kind::kPartition, true}, {column, Kind::kFree, true}),
+              MaskArgument({RowMask()}), extra.dtype);
 }
 
 void AttentionStageEmitter::EmitStep(const Attention::Step& step) {
@@ -469,7 +458,7 @@ void AttentionStageEmitter::EmitMask(const Attention::Step& step) {
       return absl::StrCat(coefficient, " * ", plain ? sum : absl::StrCat("(", sum, ")"));
     };
     std::vector<std::string> terms;
-    if (c.row != 0) terms.push_back(term(c.row, In(rows_, r_, i_q_)));
+    if (c.row != 0) terms.push_back(term(c.row, rows_.Index(r_, i_q_)));
     if (c.column != 0) terms.push_back(term(c.column, Plus(start, columns)));
     if (c.constant != 0) terms.push_back(absl::StrCat(c.constant));
     const std::string select = absl::StrCat("nisa.affine_select(pred=(", absl::StrJoin(terms, " + "),
@@ -580,8 +569,8 @@ void AttentionStageEmitter::EmitResult() {
   target.view = to;
   if (to.strides.back() == 1 || a_.width == 1 || to.strides[to.strides.size() - 2] != 1) {
     body().Line(absl::StrCat(
-        "nl.store(", At(target, {In(rows_, r_, i_q_), Kind::kPartition, true}, {i_w_, Kind::kFree, false}),
-        ", value=", result, Masked({RowMask()}), ")"));
+        "nl.store(", At(target, {rows_.Index(r_, i_q_), Kind::kPartition, true}, {i_w_, Kind::kFree, false}),
+        ", value=", result, MaskArgument({RowMask()}), ")"));
     return;
   }
   const Tiles width{a_.width, ChooseTile(a_.width, kMaxPartitions)};
@@ -590,14 +579,14 @@ void AttentionStageEmitter::EmitResult() {
   if (width.ragged())
     Fail(absl::StrCat("node '%", op_.origin, "': a width of ", a_.width, " can't be turned"));
   const std::string square =
-      width.count() > 1 ? absl::StrCat(result, "[", i_q_, ", ", In(width, w, i_of), "]") : result;
+      width.count() > 1 ? absl::StrCat(result, "[", i_q_, ", ", width.Index(w, i_of), "]") : result;
   const std::string turned = Define(absl::StrCat(BaseName(op_), "_t"),
                                     absl::StrCat("nl.copy(nisa.nc_transpose(", square, "))"), true, dtype)
                                  .name;
-  const std::string row = In(rows_, r_, i_qf_);
+  const std::string row = rows_.Index(r_, i_qf_);
   body().Line(absl::StrCat(
-      "nl.store(", At(target, {row, Kind::kFree, true}, {In(width, w, i_o), Kind::kPartition, true}),
-      ", value=", turned, Masked({rows_.ragged() ? absl::StrCat(row, " < ", a_.rows) : ""}), ")"));
+      "nl.store(", At(target, {row, Kind::kFree, true}, {width.Index(w, i_o), Kind::kPartition, true}),
+      ", value=", turned, MaskArgument({rows_.ragged() ? absl::StrCat(row, " < ", a_.rows) : ""}), ")"));
   CloseTiles(width);
 }
 

@@ -30,8 +30,6 @@ class AttentionStageEmitter : public StageEmitter {
   std::string Vector(absl::string_view base, int64_t count, bool partitions);
   // An SBUF tensor, of zeros or unset.
   std::string Declare(absl::string_view base, absl::string_view shape, bool zeroed, DType dtype);
-  // "n * 128 + vector", or the vector where there is one tile.
-  static std::string In(const Tiles& tiles, const std::string& variable, const std::string& vector);
   // A loop over the tiles; its variable, or "0" for a single tile.
   std::string OpenTiles(absl::string_view variable, const Tiles& tiles);
   std::string OpenColumnTiles(bool all);

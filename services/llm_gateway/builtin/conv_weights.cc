@@ -76,11 +76,11 @@ std::string ConvStageEmitter::LoadWeightRows(const std::string& block) {
                              SumOf({{Vector("i_ci", tiling().channel_tile, 1, 3), window().taps()},
                                     {Vector("i_t", window().taps(), 2, 3), 1}},
                                    0),
-                             "] = nl.load(", load, MaskOf(masks), ")"));
+                             "] = nl.load(", load, MaskArgument(masks), ")"));
     if (by_group) CloseLoop();
   } else {
     const std::string load = ReadWeightRows(block, &masks);
-    const std::string text = absl::StrCat("nl.load(", load, MaskOf(masks), ")");
+    const std::string text = absl::StrCat("nl.load(", load, MaskArgument(masks), ")");
     if (masks.empty()) {
       natural = Define(absl::StrCat(tensor, "_rows"), text, true, op().operands[1].dtype).name;
     } else {
@@ -264,9 +264,9 @@ void ConvStageEmitter::LoadWeightsAsTheyLie() {
   std::vector<std::string> masks;
   if (ragged) masks.push_back(absl::StrCat(channel, " < ", window().channels));
   if (!grouped && rows.ragged()) masks.push_back(absl::StrCat(run, " < ", rows.size * taps));
-  body().Line(
-      absl::StrCat(weights_, "[", i_c, ", ", number.empty() ? "0" : number, ", ", i_run, "] = nl.load(",
-                   Subscript(access.value, access.offset, strides, sizes, indices).text, MaskOf(masks), ")"));
+  body().Line(absl::StrCat(
+      weights_, "[", i_c, ", ", number.empty() ? "0" : number, ", ", i_run, "] = nl.load(",
+      Subscript(access.value, access.offset, strides, sizes, indices).text, MaskArgument(masks), ")"));
   if (channel_tiles() > 1) CloseLoop();
 }
 

@@ -9,13 +9,6 @@
 namespace nkiagent::builtin {
 namespace {
 
-std::string MaskOf(std::vector<std::string> conditions) {
-  std::erase(conditions, "");
-  if (conditions.empty()) return "";
-  if (conditions.size() == 1) return absl::StrCat(", mask=(", conditions[0], ")");
-  return absl::StrCat(", mask=((", absl::StrJoin(conditions, ") & ("), "))");
-}
-
 std::string Sum(std::vector<std::string> terms) {
   std::erase(terms, "");
   return absl::StrJoin(terms, " + ");
@@ -138,8 +131,8 @@ bool MatmulStageEmitter::LoadSquare(const Source& source, const Lines& lines, co
   const std::string k_vector = whole ? names().i_kk : names().i_kf;
   const AxisIndex k_index = {whole ? k_vector : KIndex(k_vector), AxisIndex::Kind::kFree, true};
   const std::string k_mask = whole ? "" : KMask(k_vector);
-  const std::string load =
-      absl::StrCat("nl.load(", At(source, lines.axis, line_index, k_index), MaskOf({line_mask, k_mask}), ")");
+  const std::string load = absl::StrCat("nl.load(", At(source, lines.axis, line_index, k_index),
+                                        MaskArgument({line_mask, k_mask}), ")");
   if (lines_ragged || mm.k_ragged()) {
     *square = Declare(absl::StrCat(tensor, "_rows"), {block, whole ? mm.k_tile * mm.k_count() : mm.k_tile},
                       true, source.dtype);
@@ -191,7 +184,7 @@ std::string MatmulStageEmitter::EmitDirectPanel(const Source& source, const Line
   const std::string from = At(source, lines.axis, {line, AxisIndex::Kind::kFree, true},
                               {KIndex(i_k), AxisIndex::Kind::kPartition, true});
   body().Line(absl::StrCat(panel, "[", i_k, ", ", KNumber(), ", ", lines.all_on_free, "] = nl.load(", from,
-                           MaskOf({line_mask, KMask(i_k)}), ")"));
+                           MaskArgument({line_mask, KMask(i_k)}), ")"));
   if (loop) CloseLoop();
   return panel;
 }
@@ -264,8 +257,8 @@ std::string MatmulStageEmitter::MovingTile() {
   const std::string base = absl::StrCat(names().hbm[rhs_.value], "_tile");
   const AxisIndex column = columns.axis >= 0 ? axes()[columns.axis] : AxisIndex{};
   const AxisIndex k = {KIndex(i_k), AxisIndex::Kind::kPartition, true};
-  const std::string source =
-      absl::StrCat("nl.load(", At(rhs_, columns.axis, column, k), MaskOf({ColumnMask(), KMask(i_k)}), ")");
+  const std::string source = absl::StrCat("nl.load(", At(rhs_, columns.axis, column, k),
+                                          MaskArgument({ColumnMask(), KMask(i_k)}), ")");
   if (!columns.ragged() && !mm.k_ragged()) return Define(base, source, true, rhs_.dtype).name;
   const std::string tile = Declare(base, {mm.k_tile, columns.tile}, true, rhs_.dtype);
   body().Line(absl::StrCat(tile, "[", i_k, ", ", i_f, "] = ", source));

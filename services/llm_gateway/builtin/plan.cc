@@ -6,6 +6,7 @@
 #include <optional>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "services/llm_gateway/builtin/neighbours.h"
 #include "services/llm_gateway/builtin/residency.h"
 
@@ -190,6 +191,10 @@ void AgreeOnTiles(KernelPlan* plan) {
 }
 
 }  // namespace
+
+std::string Tiles::Index(const std::string& number, const std::string& vector) const {
+  return count() == 1 ? vector : absl::StrCat(number, " * ", tile, " + ", vector);
+}
 
 AxisTiling TileAxis(const Iteration& it, int axis, int64_t limit) {
   AxisTiling tiling;

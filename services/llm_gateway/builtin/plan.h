@@ -81,6 +81,8 @@ struct Tiles {
   int64_t count() const { return (size + tile - 1) / tile; }
   bool ragged() const { return size % tile != 0; }
   int64_t padded() const { return count() * tile; }
+  // "m * 128 + vector", the subscript of the tile of that number; the vector alone where there is one tile.
+  std::string Index(const std::string& number, const std::string& vector) const;
 };
 
 // Tiles along `axis` (-1 for none) of at most `limit`.

@@ -80,4 +80,11 @@ std::string NumberLiteral(double value, DType dtype) {
 
 std::string DTypeLiteral(DType dtype) { return absl::StrCat("nl.", NkiDTypeName(dtype)); }
 
+std::string MaskArgument(std::vector<std::string> conditions) {
+  std::erase(conditions, "");
+  if (conditions.empty()) return "";
+  if (conditions.size() == 1) return absl::StrCat(", mask=(", conditions[0], ")");
+  return absl::StrCat(", mask=((", absl::StrJoin(conditions, ") & ("), "))");
+}
+
 }  // namespace nkiagent::builtin

@@ -50,6 +50,8 @@ std::string TupleLiteral(const Dims& dims);
 std::string NumberLiteral(double value, DType dtype);
 // "nl.float32".
 std::string DTypeLiteral(DType dtype);
+// ", mask=(a)", ", mask=((a) & (b))"; "" where no condition is left once the empty ones are.
+std::string MaskArgument(std::vector<std::string> conditions);
 
 }  // namespace nkiagent::builtin
 

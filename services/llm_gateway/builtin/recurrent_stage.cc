@@ -1,7 +1,6 @@
 #include "services/llm_gateway/builtin/recurrent_stage.h"
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 
 namespace nkiagent::builtin {
 namespace {
@@ -52,20 +51,8 @@ void RecurrentStageEmitter::CloseTiles(const Tiles& tiles) {
   if (tiles.count() > 1) CloseLoop();
 }
 
-std::string RecurrentStageEmitter::At(const Tiles& tiles, const std::string& variable,
-                                      const std::string& vector) {
-  return tiles.count() == 1 ? vector : absl::StrCat(variable, " * ", tiles.tile, " + ", vector);
-}
-
 std::string RecurrentStageEmitter::Below(const Tiles& tiles, const std::string& index) {
   return tiles.ragged() ? absl::StrCat(index, " < ", tiles.size) : "";
-}
-
-std::string RecurrentStageEmitter::Mask(std::vector<std::string> conditions) {
-  std::erase(conditions, "");
-  if (conditions.empty()) return "";
-  if (conditions.size() == 1) return absl::StrCat(", mask=(", conditions[0], ")");
-  return absl::StrCat(", mask=((", absl::StrJoin(conditions, ") & ("), "))");
 }
 
 std::string RecurrentStageEmitter::Vector(absl::string_view base, int64_t count, bool partitions) {
@@ -111,18 +98,18 @@ std::string RecurrentStageEmitter::EmitWeight(size_t operand, absl::string_view 
     OpenLoop(g, r_.gates(), /*in_order=*/false);
   }
   const std::string m = OpenTiles("m", hidden_);
-  const std::string unit = At(hidden_, m, i_h_);
+  const std::string unit = hidden_.Index(m, i_h_);
   const std::string row = r_.gates() > 1 ? absl::StrCat(g, " * ", r_.hidden, " + ", unit) : unit;
   const bool padded_load = hidden_.ragged() || inputs.ragged();
   const std::string rows = LoadPadded(
       absl::StrCat(base, "_rows"), {hidden_.tile, inputs.padded()},
       padded_load ? absl::StrCat(i_h_, ", ", k_all) : "",
       OperandAt(operand, {{row, AxisIndex::Kind::kPartition, true}, {k_all, AxisIndex::Kind::kFree, false}}),
-      Mask({Below(hidden_, unit)}), dtype_);
+      MaskArgument({Below(hidden_, unit)}), dtype_);
   const std::string k = OpenTiles("k", inputs);
   const std::string square =
-      inputs.count() == 1 ? rows : absl::StrCat(rows, "[", i_h_, ", ", At(inputs, k, k_free), "]");
-  const std::string column = At(hidden_, m, i_hf_);
+      inputs.count() == 1 ? rows : absl::StrCat(rows, "[", i_h_, ", ", inputs.Index(k, k_free), "]");
+  const std::string column = hidden_.Index(m, i_hf_);
   body().Line(absl::StrCat(panel, "[", k_partition, ", ", k, ", ",
                            r_.gates() > 1 ? absl::StrCat(g, " * ", padded, " + ", column) : column,
                            "] = nisa.nc_transpose(", square, ")"));
@@ -147,14 +134,14 @@ void RecurrentStageEmitter::EmitBiases() {
     OpenLoop(g, r_.gates(), /*in_order=*/false);
   }
   const std::string m = OpenTiles("m", hidden_);
-  const std::string unit = At(hidden_, m, i_h_);
+  const std::string unit = hidden_.Index(m, i_h_);
   const std::string row = r_.gates() > 1 ? absl::StrCat(g, " * ", r_.hidden, " + ", unit) : unit;
   std::string column = g;
   if (hidden_.count() > 1) column = r_.gates() > 1 ? absl::StrCat(g, " * ", hidden_.count(), " + ", m) : m;
   for (size_t k = 0; k < 2; ++k) {
     body().Line(absl::StrCat(k == 0 ? bias_input_ : bias_hidden_, "[", i_h_, ", ", column, "] = nl.load(",
                              OperandAt(first + k, {{row, AxisIndex::Kind::kPartition, true}}),
-                             Mask({Below(hidden_, unit)}), ")"));
+                             MaskArgument({Below(hidden_, unit)}), ")"));
   }
   CloseTiles(hidden_);
   if (r_.gates() > 1) CloseLoop();
@@ -175,12 +162,12 @@ std::string RecurrentStageEmitter::EmitState(size_t operand, absl::string_view b
   }
   const std::string state = Declare(base, shape, false, dtype);
   const std::string m = OpenTiles("m", hidden_);
-  const std::string row = At(batch_, b_, i_b_), unit = At(hidden_, m, i_hf_);
+  const std::string row = batch_.Index(b_, i_b_), unit = hidden_.Index(m, i_hf_);
   const bool padded = hidden_.ragged() || batch_.ragged();
   const std::string rows = LoadPadded(
       absl::StrCat(base, "_rows"), {batch_.tile, hidden_.tile}, padded ? absl::StrCat(i_b_, ", ", i_hf_) : "",
       OperandAt(operand, {{row, AxisIndex::Kind::kPartition, true}, {unit, AxisIndex::Kind::kFree, true}}),
-      Mask({Below(batch_, row), Below(hidden_, unit)}), o.dtype);
+      MaskArgument({Below(batch_, row), Below(hidden_, unit)}), o.dtype);
   body().Line(absl::StrCat(state, "[", i_h_, ", ", m, ", ", i_bf_, "] = nisa.nc_transpose(", rows, ")"));
   CloseTiles(hidden_);
   return state;
@@ -188,7 +175,7 @@ std::string RecurrentStageEmitter::EmitState(size_t operand, absl::string_view b
 
 // The step's input, turned like the state.
 void RecurrentStageEmitter::EmitInput() {
-  const std::string row = At(batch_, b_, i_b_);
+  const std::string row = batch_.Index(b_, i_b_);
   const std::string step = r_.reverse ? absl::StrCat(r_.steps - 1, " - ", t_) : t_;
   const bool padded = inputs_.ragged() || batch_.ragged();
   const std::string rows =
@@ -196,11 +183,11 @@ void RecurrentStageEmitter::EmitInput() {
                  OperandAt(kInput, {{step, AxisIndex::Kind::kLoop, true},
                                     {row, AxisIndex::Kind::kPartition, true},
                                     {i_ka_, AxisIndex::Kind::kFree, false}}),
-                 Mask({Below(batch_, row)}), op_.operands[kInput].dtype);
+                 MaskArgument({Below(batch_, row)}), op_.operands[kInput].dtype);
   input_ = Declare("input_t", {inputs_.tile, inputs_.count(), batch_.tile}, false, DTypeLiteral(dtype_));
   const std::string k = OpenTiles("k", inputs_);
   const std::string square =
-      inputs_.count() == 1 ? rows : absl::StrCat(rows, "[", i_b_, ", ", At(inputs_, k, i_kf_), "]");
+      inputs_.count() == 1 ? rows : absl::StrCat(rows, "[", i_b_, ", ", inputs_.Index(k, i_kf_), "]");
   body().Line(absl::StrCat(input_, "[", i_k_, ", ", k, ", ", i_bf_, "] = nisa.nc_transpose(", square, ")"));
   CloseTiles(inputs_);
 }
@@ -214,7 +201,7 @@ std::string RecurrentStageEmitter::EmitGateSum(absl::string_view name, int64_t g
   const auto add = [&](const Tiles& tiles, const std::string& vector, const std::string& panel,
                        const std::string& moving) {
     const std::string k = OpenTiles("k", tiles);
-    const std::string unit = At(hidden_, m, i_hf_);
+    const std::string unit = hidden_.Index(m, i_hf_);
     const std::string column = gate == 0 ? unit : absl::StrCat(gate * hidden_.padded(), " + ", unit);
     body().Line(absl::StrCat(sum, " += nisa.nc_matmul(", panel, "[", vector, ", ", k, ", ", column, "], ",
                              moving, "[", vector, ", ", k, ", ", i_bf_, "])"));
@@ -298,12 +285,12 @@ void RecurrentStageEmitter::EmitStore(const std::string& state, int value, const
                                                i_bf_, "]), dtype=", DTypeLiteral(dtype), ")"),
                                   true, dtype)
                                .name;
-  const std::string row = At(batch_, b_, i_b_), unit = At(hidden_, m, i_hf_);
+  const std::string row = batch_.Index(b_, i_b_), unit = hidden_.Index(m, i_hf_);
   std::vector<AxisIndex> axes = lead;
   axes.push_back({row, AxisIndex::Kind::kPartition, true});
   axes.push_back({unit, AxisIndex::Kind::kFree, true});
   body().Line(absl::StrCat("nl.store(", Subscript(value, view.offset, view.strides, view.dims, axes).text,
-                           ", value=", rows, Mask({Below(batch_, row), Below(hidden_, unit)}), ")"));
+                           ", value=", rows, MaskArgument({Below(batch_, row), Below(hidden_, unit)}), ")"));
   CloseTiles(hidden_);
 }
 

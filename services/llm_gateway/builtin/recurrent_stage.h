@@ -29,11 +29,8 @@ class RecurrentStageEmitter : public StageEmitter {
   // A loop over the tiles; what stands for its variable ("0" for a single tile).
   std::string OpenTiles(absl::string_view base, const Tiles& tiles);
   void CloseTiles(const Tiles& tiles);
-  // "m * 128 + vector", or the vector where there is one tile.
-  static std::string At(const Tiles& tiles, const std::string& variable, const std::string& vector);
   static std::string Below(const Tiles& tiles,
                            const std::string& index);  // a condition, "" where nothing is ragged
-  static std::string Mask(std::vector<std::string> conditions);
   std::string Vector(absl::string_view base, int64_t count, bool partitions);
   // Declares an SBUF tensor of zeros, or unset.
   std::string Declare(absl::string_view base, const Dims& shape, bool zeroed, absl::string_view dtype);

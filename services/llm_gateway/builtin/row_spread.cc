@@ -56,8 +56,7 @@ Tile StageEmitter::LoadInPieces(const Access& access) {
   }
   const std::string mask = source.has_free ? ColumnMask() : "";
   out.Line(absl::StrCat(tile.name, "[", place, ", ", source.has_free ? names_.i_f : std::string("0"),
-                        "] = nl.load(", source.text, mask.empty() ? "" : absl::StrCat(", mask=(", mask, ")"),
-                        ")"));
+                        "] = nl.load(", source.text, MaskArgument({mask}), ")"));
   for (size_t i = 0; i < variables.size(); ++i) out.Dedent();
   cache[source.text] = tile;
   return tile;

@@ -233,8 +233,7 @@ void RowStageEmitter::Accumulate(size_t position, const Tile& accumulator) {
   const Tile tile = WithFreeAxis(OperandTile(position, 0));
   // A mean of chunks is a sum until the end.
   const absl::string_view reduce = op.fn == Fn::kMean ? RowOf(Fn::kSum).nl_name : RowOf(op.fn).nl_name;
-  const std::string column_mask = ColumnMask();
-  const std::string mask = column_mask.empty() ? "" : absl::StrCat(", mask=(", column_mask, ")");
+  const std::string mask = MaskArgument({ColumnMask()});
   const std::string type = tile.dtype == DType::kFloat32 ? "" : ", dtype=nl.float32";
   const Tile part = Define(absl::StrCat(BaseName(op), "_part"),
                            absl::StrCat(reduce, "(", tile.name, ", axis=[1]", type, mask, ", keepdims=True)"),

@@ -42,12 +42,8 @@ StageEmitter::Subscripted StageEmitter::SubscriptSpaced(const Access& access) {
   const std::string run = Vector(SpacedRun(stage_, access), 1);
   axes[f].text = column_start_.empty() ? run : absl::StrCat(spacing, " * (", column_start_, ") + ", run);
   Subscripted result = Subscript(access.value, access.offset, strides, sizes, axes);
-  std::string mask = RowMask();
-  if (stage_.free.ragged()) {
-    const std::string columns = absl::StrCat(axes[f].text, " < ", sizes[f]);
-    mask = mask.empty() ? columns : absl::StrCat("(", mask, ") & (", columns, ")");
-  }
-  result.mask = mask.empty() ? "" : absl::StrCat(", mask=(", mask, ")");
+  result.mask =
+      MaskArgument({RowMask(), stage_.free.ragged() ? absl::StrCat(axes[f].text, " < ", sizes[f]) : ""});
   return result;
 }
 

@@ -136,10 +136,7 @@ std::string StageEmitter::ColumnMask() const {
 }
 
 std::string StageEmitter::Mask(bool rows, bool columns) const {
-  const std::string row = rows ? RowMask() : "", column = columns ? ColumnMask() : "";
-  if (row.empty() && column.empty()) return "";
-  if (row.empty() || column.empty()) return absl::StrCat(", mask=(", row, column, ")");
-  return absl::StrCat(", mask=((", row, ") & (", column, "))");
+  return MaskArgument({rows ? RowMask() : "", columns ? ColumnMask() : ""});
 }
 
 std::string StageEmitter::ViewOf(int value, const Dims& shape) {
@@ -273,16 +270,14 @@ Tile StageEmitter::LoadInOrder(const Access& access) {
   auto& cache = source.depends_on_loop ? loads_ : hoisted_loads_;
   const auto found = cache.find(source.text);
   if (found != cache.end()) return found->second;
-  std::string mask = RowMask();
+  std::vector<std::string> conditions = {RowMask()};
   if (stage_.free.ragged() && access.strides[stage_.free.axis] != 0) {
-    const std::string columns = absl::StrCat(axes[stage_.free.axis].text, " < ", stage_.free.size);
-    mask = mask.empty() ? columns : absl::StrCat("(", mask, ") & (", columns, ")");
+    conditions.push_back(absl::StrCat(axes[stage_.free.axis].text, " < ", stage_.free.size));
   }
   Tile tile{names_.names.Unique(absl::StrCat(names_.hbm[access.value], "_tile")), source.has_free,
             StoredDType(value.dtype)};
   (source.depends_on_loop ? body_ : hoisted_)
-      .Line(absl::StrCat(tile.name, " = nl.load(", source.text,
-                         mask.empty() ? "" : absl::StrCat(", mask=(", mask, ")"), ")"));
+      .Line(absl::StrCat(tile.name, " = nl.load(", source.text, MaskArgument(conditions), ")"));
   if (order != tiled && source.has_free) {
     std::vector<std::string> subscripts = {names_.i_p};
     for (int axis : order) {
@@ -352,7 +347,7 @@ std::string StageEmitter::ReversedColumns() const {
 StageEmitter::Subscripted StageEmitter::SubscriptReversed(const Access& access) {
   std::vector<AxisIndex> axes = axes_;
   AxisIndex& columns = axes[stage_.free.axis];
-  std::string mask = RowMask();
+  std::vector<std::string> conditions = {RowMask()};
   Subscripted result;
   if (column_start_.empty()) {  // one tile: its first element is the row's last
     columns.text = names_.i_f;
@@ -363,13 +358,9 @@ StageEmitter::Subscripted StageEmitter::SubscriptReversed(const Access& access) 
   } else {
     columns.text = absl::StrCat(column_start_, " + ", ReversedColumns());
     result = Subscript(access.value, access.offset, access.strides, stage_.iteration.dims, axes);
-    if (stage_.free.ragged()) {
-      const std::string column_mask = absl::StrCat(columns.text, " < ", stage_.free.size);
-      mask = mask.empty() ? column_mask : absl::StrCat("(", mask, ") & (", column_mask, ")");
-    }
+    if (stage_.free.ragged()) conditions.push_back(absl::StrCat(columns.text, " < ", stage_.free.size));
   }
-  if (!result.has_partition) mask.clear();
-  result.mask = mask.empty() ? "" : absl::StrCat(", mask=(", mask, ")");
+  if (result.has_partition) result.mask = MaskArgument(conditions);
   return result;
 }
 

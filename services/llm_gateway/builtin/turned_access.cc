@@ -34,13 +34,9 @@ StageEmitter::Subscripted StageEmitter::SubscriptTurned(const Access& access) {
   columns.text = Plus(column_start_, column);
   columns.kind = AxisIndex::Kind::kPartition;
   Subscripted result = Subscript(access.value, access.offset, access.strides, stage_.iteration.dims, turned);
-  std::string mask;
-  if (stage_.partition.ragged()) mask = absl::StrCat(rows.text, " < ", stage_.partition.size);
-  if (stage_.free.ragged()) {
-    const std::string column_mask = absl::StrCat(columns.text, " < ", stage_.free.size);
-    mask = mask.empty() ? column_mask : absl::StrCat("(", mask, ") & (", column_mask, ")");
-  }
-  result.mask = mask.empty() ? "" : absl::StrCat(", mask=(", mask, ")");
+  result.mask =
+      MaskArgument({stage_.partition.ragged() ? absl::StrCat(rows.text, " < ", stage_.partition.size) : "",
+                    stage_.free.ragged() ? absl::StrCat(columns.text, " < ", stage_.free.size) : ""});
   return result;
 }
 

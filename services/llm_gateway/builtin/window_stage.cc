@@ -50,13 +50,6 @@ std::string WindowStageEmitter::SumOf(const Terms& terms, int64_t constant) {
   return sum;
 }
 
-std::string WindowStageEmitter::MaskOf(std::vector<std::string> conditions) {
-  std::erase(conditions, "");
-  if (conditions.empty()) return "";
-  if (conditions.size() == 1) return absl::StrCat(", mask=(", conditions[0], ")");
-  return absl::StrCat(", mask=((", absl::StrJoin(conditions, ") & ("), "))");
-}
-
 int64_t WindowStageEmitter::channel_tiles() const {
   if (!tiling().contracts) return 1;
   return (window().channels + tiling().channel_tile - 1) / tiling().channel_tile;
@@ -371,7 +364,7 @@ void WindowStageEmitter::LoadInput() {
     open(tap_variables_[a], tiling().stacked[static_cast<size_t>(a)].stack.count);
   }
   body().Line(
-      absl::StrCat(input_, "[", absl::StrJoin(chip, ", "), "] = nl.load(", source, MaskOf(masks), ")"));
+      absl::StrCat(input_, "[", absl::StrJoin(chip, ", "), "] = nl.load(", source, MaskArgument(masks), ")"));
   for (; loops > 0; --loops) CloseLoop();
 }
 

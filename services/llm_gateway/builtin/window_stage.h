@@ -23,7 +23,6 @@ class WindowStageEmitter : public StageEmitter {
   // A sum of terms, each a text times a number; zero terms are left out.
   using Terms = std::vector<std::pair<std::string, int64_t>>;
   static std::string SumOf(const Terms& terms, int64_t constant);
-  static std::string MaskOf(std::vector<std::string> conditions);  // ", mask=…" or ""
 
   // The result of all windows of a tile, bound to the operation's value.
   virtual void EmitWindows() = 0;
